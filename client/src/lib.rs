@@ -1,0 +1,1 @@
+//! The HDFS client: file system, reader, writer and pipeline.

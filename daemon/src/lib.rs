@@ -1,0 +1,1 @@
+//! The chassis of an hfs daemon: configuration, logging, shutdown, clock, metrics port, disk seam.

@@ -1,0 +1,1 @@
+//! The datanode: replicas on disk and the data transfer protocol.

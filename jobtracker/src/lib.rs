@@ -1,0 +1,1 @@
+//! The jobtracker: jobs, scheduler and their journal.

@@ -1,0 +1,1 @@
+//! The MapReduce library that a job program links.

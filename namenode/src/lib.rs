@@ -1,0 +1,1 @@
+//! The namenode: namespace, block management, journal and its protocol fronts.

@@ -1,0 +1,1 @@
+//! hfs: the command line, the local cluster, and every role behind one binary.

@@ -1,0 +1,2 @@
+//! The hfs binary. 
+fn main() {}
