@@ -8,6 +8,7 @@ pub mod delimited;
 pub mod error;
 pub mod ids;
 pub mod proto;
+pub mod shuffle;
 pub mod transfer;
 
 #[cfg(test)]
