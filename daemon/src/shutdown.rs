@@ -90,12 +90,7 @@ impl Shutdown {
         let told = self.clone();
         let watch = move || {
             let mut byte = [0_u8; 1];
-            loop {
-                match rustix::io::read(&pipe, &mut byte) {
-                    Ok(1..) | Err(rustix::io::Errno::INTR) => {}
-                    Ok(_) | Err(_) => break,
-                }
-            }
+            while let Ok(1..) | Err(rustix::io::Errno::INTR) = rustix::io::read(&pipe, &mut byte) {}
             tracing::info!("stopping: the process that started this one is gone");
             told.trigger();
         };

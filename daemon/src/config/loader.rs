@@ -95,10 +95,10 @@ impl<'a> Loader<'a> {
         };
         let mut config = C::default();
         let mut origins = BTreeMap::new();
-        let mut layers = self.from_xml()?;
-        layers.extend(self.from_toml()?);
-        layers.extend(self.from_environment());
-        layers.extend(self.from_flags::<C>(&settings).map_err(not_plain)?);
+        let mut layers = self.xml_settings()?;
+        layers.extend(self.toml_settings()?);
+        layers.extend(self.environment_settings());
+        layers.extend(self.flags_settings::<C>(&settings).map_err(not_plain)?);
         for setting in layers {
             config = put::<C>(&mut settings, &setting)?;
             origins.insert(setting.key, setting.origin);
@@ -106,7 +106,7 @@ impl<'a> Loader<'a> {
         Ok(Loaded { config, origins })
     }
 
-    fn from_xml(&self) -> Result<Vec<Setting>, ConfigError> {
+    fn xml_settings(&self) -> Result<Vec<Setting>, ConfigError> {
         let mut settings = Vec::new();
         let Some((dir, keys)) = &self.hadoop else { return Ok(settings) };
         for name in ["core-site.xml", "hdfs-site.xml"] {
@@ -131,7 +131,7 @@ impl<'a> Loader<'a> {
         Ok(settings)
     }
 
-    fn from_toml(&self) -> Result<Vec<Setting>, ConfigError> {
+    fn toml_settings(&self) -> Result<Vec<Setting>, ConfigError> {
         let Some(path) = &self.toml_file else { return Ok(Vec::new()) };
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
@@ -162,7 +162,7 @@ impl<'a> Loader<'a> {
         Ok(settings)
     }
 
-    fn from_environment(&self) -> Vec<Setting> {
+    fn environment_settings(&self) -> Vec<Setting> {
         let prefix = format!("HFS_{}_", self.role.to_ascii_uppercase());
         let mut settings = Vec::new();
         for (name, value) in &self.environment {
@@ -176,7 +176,7 @@ impl<'a> Loader<'a> {
         settings
     }
 
-    fn from_flags<C>(&self, known: &Map<String, Value>) -> Result<Vec<Setting>, String>
+    fn flags_settings<C>(&self, known: &Map<String, Value>) -> Result<Vec<Setting>, String>
     where
         C: Default + Serialize + clap::Args,
     {
