@@ -40,7 +40,7 @@ fn an_append_begins_inside_a_chunk() {
     sums.extend_from_slice(&checksum.chunks(&data[212..]));
     assert_eq!(checksum.sums_len_at(300, 700), sums.len());
     assert_eq!(checksum.verify_chunks(&data, &sums, 300), Ok(()));
-    let mut bad = data.clone();
+    let mut bad = data;
     bad[600] ^= 0x80;
     assert_eq!(checksum.verify_chunks(&bad, &sums, 300).unwrap_err().offset, 512);
 }
