@@ -8,6 +8,12 @@
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const LANES: usize = 4;
 
+/// How far ahead of the chunks being computed memory is asked for, bytes. Four short streams side
+/// by side are no pattern the processor foresees: without this, data that is not in its caches is
+/// checked at a third of the speed.
+#[cfg(target_arch = "x86_64")]
+const PREFETCH_BYTES: usize = 2048;
+
 /// Calls `visit` with the CRC-32C of each chunk of `data` in order, the last one maybe shorter,
 /// until it returns `false`.
 pub fn for_each_chunk(data: &[u8], chunk_len: usize, mut visit: impl FnMut(u32) -> bool) {
@@ -53,7 +59,7 @@ fn word(bytes: &[u8], at: usize) -> u64 {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "sse4.2")]
 fn lanes(group: &[u8], chunk_len: usize) -> [u32; LANES] {
-    use std::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u64};
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_crc32_u8, _mm_crc32_u64, _mm_prefetch};
     let (a, rest) = group.split_at(chunk_len);
     let (b, rest) = rest.split_at(chunk_len);
     let (c, d) = rest.split_at(chunk_len);
@@ -61,6 +67,13 @@ fn lanes(group: &[u8], chunk_len: usize) -> [u32; LANES] {
     let mut crcs = [u64::from(u32::MAX); LANES];
     let mut at = 0;
     while at + 8 <= chunk_len {
+        // One cache line (64 bytes) of the four streams together is used up every 16 bytes.
+        if at.is_multiple_of(16) {
+            let ahead = group.as_ptr().wrapping_add(4 * at + PREFETCH_BYTES);
+            // SAFETY: a prefetch reads nothing the program can see and never faults, whatever the
+            // address; the pointer is computed without claiming that it lies inside the slice.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
+        }
         crcs[0] = _mm_crc32_u64(crcs[0], word(a, at));
         crcs[1] = _mm_crc32_u64(crcs[1], word(b, at));
         crcs[2] = _mm_crc32_u64(crcs[2], word(c, at));
