@@ -72,7 +72,10 @@ fn lanes(group: &[u8], chunk_len: usize) -> [u32; LANES] {
             let ahead = group.as_ptr().wrapping_add(4 * at + PREFETCH_BYTES);
             // SAFETY: a prefetch reads nothing the program can see and never faults, whatever the
             // address; the pointer is computed without claiming that it lies inside the slice.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
+            #[allow(unused_unsafe, reason = "older compilers of our range call it unsafe")]
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(ahead.cast())
+            };
         }
         crcs[0] = _mm_crc32_u64(crcs[0], word(a, at));
         crcs[1] = _mm_crc32_u64(crcs[1], word(b, at));
