@@ -2,7 +2,7 @@
 //!
 //! In reading order:
 //! - [`store`]: replicas in HDFS's own file formats, in one or more data directories;
-//! - `xceiver`: the data transfer protocol (HDFS `DataXceiver`): write pipelines, reads, copies,
+//! - [`xceiver`]: the data transfer protocol (HDFS `DataXceiver`): write pipelines, reads, copies,
 //!   checksums;
 //! - `ipc`: the few calls that file clients make on a datanode (`ClientDatanodeProtocol`);
 //! - `namenode`: registration, reports and commands over one stream;
@@ -16,6 +16,7 @@
 mod config;
 mod run;
 pub mod store;
+pub mod xceiver;
 
 pub use config::Config;
 pub use run::run;

@@ -224,6 +224,23 @@ impl WriteHandle {
         self.slot.acknowledge(end);
     }
 
+    /// True if the whole chunks in `[start, end)` match their checksums on disk.
+    #[must_use]
+    pub fn matches(&self, start: u64, end: u64) -> bool {
+        let checksum = self.files.checksum;
+        let from = checksum.chunk_start(start);
+        let to = checksum.chunk_start(end);
+        if from >= to || checksum.checksum_type == ChecksumType::Null {
+            return true;
+        }
+        let len = (to - from) as usize;
+        let mut sums = vec![0; checksum.sums_len(len)];
+        self.files
+            .read_data(from, len)
+            .and_then(|data| self.files.read_sums(from, &mut sums).map(|()| data))
+            .is_ok_and(|data| checksum.verify_chunks(&data, &sums, from).is_ok())
+    }
+
     fn put(&self, offset: u64, data: &[u8], sums: &[u8]) -> Result<(), StoreError> {
         let paths = &self.files.paths;
         let write = || {
