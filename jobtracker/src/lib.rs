@@ -1,1 +1,20 @@
-//! The jobtracker: jobs, scheduler and their journal.
+//! The jobtracker: takes jobs, gives their tasks to workers, commits what comes out, once.
+//!
+//! - [`job`]: a job, its tasks and attempts. Pure.
+//! - [`scheduler`]: events in, actions out: which task runs where and what becomes of it. Pure.
+//! - [`workers`]: who is there. Pure.
+//! - [`history`]: what was promised, written down; a restart goes on from it.
+//! - [`tracker`]: the loop that performs the scheduler's actions.
+//! - [`front`]: gRPC for clients and workers, pages and JSON for people and tools.
+//!
+//! Promises: a job whose submission was answered survives the death of this process. An output
+//! directory is absent or complete, each of its records from exactly one attempt. A job ends: every
+//! wait in here has a deadline.
+
+pub mod config;
+pub mod history;
+pub mod job;
+pub mod scheduler;
+pub mod workers;
+
+pub use config::Config;

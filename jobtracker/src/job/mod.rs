@@ -1,0 +1,526 @@
+//! A job: its tasks, their attempts, and what has come of them. Pure: no clock, no file, no socket.
+//!
+//! The methods here are the only ones that move a task from one state to another. The scheduler
+//! calls them while events come in, [`replay`] calls them with what the history says, so a job that
+//! was read back is the job that was written down.
+
+mod attempt;
+pub mod replay;
+mod status;
+mod task;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
+use hfs_protocol::proto::job::{AttemptFailure, JobState, SubmitRequest};
+use hfs_protocol::proto::task::{Counter, InputSplit, JobSpec, OutputFile};
+
+pub use attempt::{Attempt, AttemptEnd, AttemptState, Locality, Running};
+pub use status::Detail;
+pub use task::{Committing, SegmentAt, Success, Task, TaskState};
+
+use crate::scheduler::MapQueue;
+use crate::workers::WorkerKey;
+
+/// Failed attempts whose messages a job keeps. The first ones tell most; later ones repeat them.
+pub const FAILURES_KEPT: usize = 50;
+
+/// Where a job is in its life.
+///
+/// ```text
+///  Preparing ──durable──► Running ──all tasks done──► Committing ──renamed──► Ended(Succeeded)
+///      │                     │                            │
+///      └─────────────────────┴── killed, or failed ───────┘
+///                            ▼
+///                         Ending ── attempts gone, staging directory deleted ──► Ended(Failed | Killed)
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Its submission is not durable yet.
+    Preparing,
+    /// Tasks wait and run.
+    Running,
+    /// The staging directory becomes the output directory. No way back from here but an error.
+    Committing,
+    /// It will not succeed.
+    Ending(Ending),
+    /// Over.
+    Ended(JobState),
+}
+
+/// A job that will not succeed and is being cleaned up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// What it will be called: failed or killed.
+    pub state: JobState,
+    /// Whether the staging directory is being deleted already.
+    pub cleaning: bool,
+}
+
+/// How many tasks of a kind are where. Kept by [`Job`]'s methods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Tasks with an attempt at work.
+    pub running: u32,
+    /// Tasks whose files are being moved.
+    pub committing: u32,
+    /// Tasks that are done.
+    pub succeeded: u32,
+    /// Attempts that failed.
+    pub failed_attempts: u32,
+    /// Attempts that were killed or lost.
+    pub killed_attempts: u32,
+}
+
+/// A job.
+#[derive(Debug)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// What every attempt is told.
+    pub spec: Arc<JobSpec>,
+    /// The input of each map.
+    pub splits: Vec<InputSplit>,
+    /// The client's token.
+    pub submit_token: String,
+    /// Where it is.
+    pub phase: Phase,
+    /// Its maps, by split.
+    pub maps: Vec<Task>,
+    /// Its reduces, by partition.
+    pub reduces: Vec<Task>,
+    /// Maps that wait.
+    pub map_queue: MapQueue,
+    /// Reduces that wait.
+    pub reduce_queue: VecDeque<u32>,
+    /// Counts of maps.
+    pub map_tally: Tally,
+    /// Counts of reduces.
+    pub reduce_tally: Tally,
+    /// Sums over the tasks that are done.
+    pub counters: BTreeMap<(String, String), i64>,
+    /// Launched maps by locality: node, rack, any.
+    pub locality: [u32; 3],
+    /// The first failures.
+    pub failures: Vec<AttemptFailure>,
+    /// How many attempts failed on which worker.
+    pub failures_on: BTreeMap<WorkerKey, u32>,
+    /// The ids of workers that ran something, for people: a worker may be forgotten before the job.
+    pub worker_names: BTreeMap<WorkerKey, String>,
+    /// Maps in the order in which they finished, one entry for each time. A reduce has been told
+    /// everything up to its own mark in this log.
+    pub output_log: Vec<u32>,
+    /// Finished maps whose worker died when no reduce needed them any more. They run again if one does.
+    pub orphans: BTreeSet<u32>,
+    /// Whether reduces may start: enough maps are done, or all are placed.
+    pub reduces_open: bool,
+    /// Taken, on the steady clock.
+    pub taken_ms: u64,
+    /// Since when (steady clock) a slot was refused because the waiting maps' input lies elsewhere.
+    pub held_back_since_ms: Option<u64>,
+    /// Slots that its attempts hold, those told to die included.
+    pub occupied: u32,
+    /// Attempts are numbered from here: higher after each restart of the tracker, so that an attempt
+    /// whose launch did not reach the history can't share its number with a later one.
+    pub attempt_base: u32,
+    /// Submitted, milliseconds since the epoch.
+    pub submit_ms: u64,
+    /// First attempt launched, milliseconds since the epoch. 0: not yet.
+    pub start_ms: u64,
+    /// Ended, milliseconds since the epoch. 0: not yet.
+    pub finish_ms: u64,
+    /// A sentence for people.
+    pub message: String,
+    /// Whether an earlier tracker may have performed the commit already.
+    pub recovered: bool,
+}
+
+impl Job {
+    /// A job as it is submitted. The request is taken apart; its job id is filled in.
+    #[must_use]
+    pub fn new(id: JobId, request: SubmitRequest, submit_ms: u64) -> Self {
+        let mut spec = request.job.unwrap_or_default();
+        spec.job_id = id.to_string();
+        let (maps, reduces) = (request.splits.len(), spec.reduces as usize);
+        Self {
+            id,
+            spec: Arc::new(spec),
+            splits: request.splits,
+            submit_token: request.submit_token,
+            phase: Phase::Preparing,
+            maps: vec![Task::default(); maps],
+            reduces: vec![Task::default(); reduces],
+            map_queue: MapQueue::default(),
+            reduce_queue: VecDeque::new(),
+            map_tally: Tally::default(),
+            reduce_tally: Tally::default(),
+            counters: BTreeMap::new(),
+            locality: [0; 3],
+            failures: Vec::new(),
+            failures_on: BTreeMap::new(),
+            worker_names: BTreeMap::new(),
+            output_log: Vec::new(),
+            orphans: BTreeSet::new(),
+            reduces_open: false,
+            taken_ms: 0,
+            held_back_since_ms: None,
+            occupied: 0,
+            attempt_base: 0,
+            submit_ms,
+            start_ms: 0,
+            finish_ms: 0,
+            message: String::new(),
+            recovered: false,
+        }
+    }
+
+    /// The request again, as the history keeps it.
+    #[must_use]
+    pub fn request(&self) -> SubmitRequest {
+        SubmitRequest {
+            job: Some((*self.spec).clone()),
+            splits: self.splits.clone(),
+            submit_token: self.submit_token.clone(),
+        }
+    }
+
+    /// Whether it may still launch attempts.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    /// Whether nothing more will happen.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_))
+    }
+
+    /// Whether maps write the output themselves.
+    #[must_use]
+    pub fn map_only(&self) -> bool {
+        self.reduces.is_empty()
+    }
+
+    /// Maps that are not done.
+    #[must_use]
+    pub fn maps_left(&self) -> u32 {
+        self.maps.len() as u32 - self.map_tally.succeeded
+    }
+
+    /// Whether every task is done.
+    #[must_use]
+    pub fn all_done(&self) -> bool {
+        self.map_tally.succeeded as usize == self.maps.len()
+            && self.reduce_tally.succeeded as usize == self.reduces.len()
+    }
+
+    /// How often a task may fail.
+    #[must_use]
+    pub fn max_attempts(&self) -> u32 {
+        self.spec.max_attempts.max(1)
+    }
+
+    /// The task of this id, when the job has it.
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> Option<&Task> {
+        let list = match id.kind {
+            TaskKind::Map => &self.maps,
+            TaskKind::Reduce => &self.reduces,
+        };
+        list.get(id.index as usize)
+    }
+
+    /// The task of this id, when the job has it. For what does not change its state.
+    pub fn task_mut(&mut self, id: TaskId) -> Option<&mut Task> {
+        let list = match id.kind {
+            TaskKind::Map => &mut self.maps,
+            TaskKind::Reduce => &mut self.reduces,
+        };
+        list.get_mut(id.index as usize)
+    }
+
+    fn tally(&mut self, kind: TaskKind) -> &mut Tally {
+        match kind {
+            TaskKind::Map => &mut self.map_tally,
+            TaskKind::Reduce => &mut self.reduce_tally,
+        }
+    }
+
+    /// The running attempt of this id.
+    #[must_use]
+    pub fn running(&self, id: AttemptId) -> Option<(&Attempt, &Running)> {
+        let attempt = self.task(id.task)?.attempt(id.number)?;
+        attempt.running().map(|running| (attempt, running))
+    }
+
+    /// The one place where a task changes its state and the tallies follow.
+    fn set_state(&mut self, id: TaskId, state: TaskState) {
+        let Some(task) = self.task_mut(id) else { return };
+        let old = std::mem::replace(&mut task.state, state);
+        let new = task.state.tag();
+        let tally = self.tally(id.kind);
+        match old.tag() {
+            Tag::Waiting => {}
+            Tag::Running => tally.running -= 1,
+            Tag::Committing => tally.committing -= 1,
+            Tag::Succeeded => tally.succeeded -= 1,
+        }
+        match new {
+            Tag::Waiting => {}
+            Tag::Running => tally.running += 1,
+            Tag::Committing => tally.committing += 1,
+            Tag::Succeeded => tally.succeeded += 1,
+        }
+        if let TaskState::Succeeded(success) = old {
+            self.count(&success.counters, -1);
+        }
+    }
+
+    fn count(&mut self, counters: &[Counter], sign: i64) {
+        for counter in counters {
+            let key = (counter.group.clone(), counter.name.clone());
+            let sum = self.counters.entry(key).or_insert(0);
+            *sum = sum.saturating_add(counter.value.saturating_mul(sign));
+        }
+    }
+
+    /// An attempt was given to a worker.
+    pub fn launched(&mut self, id: AttemptId, attempt: Attempt) {
+        if let Some(locality) = attempt.locality {
+            self.locality[locality as usize] += 1;
+        }
+        if self.start_ms == 0 {
+            self.start_ms = attempt.start_ms;
+        }
+        let Some(task) = self.task_mut(id.task) else { return };
+        task.attempts.push(attempt);
+        if matches!(task.state, TaskState::Waiting) {
+            self.set_state(id.task, TaskState::Running);
+        }
+    }
+
+    /// A map that has reduces is done. False when that comes too late or from nowhere.
+    pub fn map_done(
+        &mut self,
+        id: AttemptId,
+        segment: SegmentAt,
+        counters: Vec<Counter>,
+        finish_ms: u64,
+    ) -> bool {
+        if !self.finish_attempt(id, finish_ms) {
+            return false;
+        }
+        self.count(&counters, 1);
+        let success =
+            Success { attempt: id.number, segment: Some(segment), counters, fetch_reports: 0 };
+        self.set_state(id.task, TaskState::Succeeded(success));
+        self.output_log.push(id.task.index);
+        true
+    }
+
+    /// An attempt with output files is done: its files, and nobody else's, will be moved.
+    /// False when that comes too late or from nowhere.
+    pub fn committing(
+        &mut self,
+        id: AttemptId,
+        files: Vec<OutputFile>,
+        counters: Vec<Counter>,
+        finish_ms: u64,
+    ) -> bool {
+        if !self.finish_attempt(id, finish_ms) {
+            return false;
+        }
+        let committing = Committing { attempt: id.number, files, counters };
+        self.set_state(id.task, TaskState::Committing(committing));
+        true
+    }
+
+    /// The first success of a running task, and only that, is let through.
+    fn finish_attempt(&mut self, id: AttemptId, finish_ms: u64) -> bool {
+        let Some(task) = self.task_mut(id.task) else { return false };
+        if !matches!(task.state, TaskState::Running) {
+            return false;
+        }
+        task.end(id.number, AttemptEnd::Succeeded, finish_ms)
+    }
+
+    /// The files of a task are in place. False when nobody was moving any.
+    pub fn committed(&mut self, id: AttemptId) -> bool {
+        let Some(task) = self.task(id.task) else { return false };
+        let TaskState::Committing(committing) = &task.state else { return false };
+        if committing.attempt != id.number {
+            return false;
+        }
+        let counters = committing.counters.clone();
+        self.count(&counters, 1);
+        let success = Success { attempt: id.number, segment: None, counters, fetch_reports: 0 };
+        self.set_state(id.task, TaskState::Succeeded(success));
+        true
+    }
+
+    /// An attempt ended without success, or its files could not be moved. True when its task has
+    /// nothing left at work and must be queued again.
+    pub fn attempt_ended(
+        &mut self,
+        id: AttemptId,
+        end: AttemptEnd,
+        failure: AttemptFailure,
+        finish_ms: u64,
+    ) -> bool {
+        let Some(task) = self.task_mut(id.task) else { return false };
+        let was_committing =
+            matches!(&task.state, TaskState::Committing(c) if c.attempt == id.number);
+        if was_committing {
+            if let Some(attempt) = task.attempt_mut(id.number) {
+                attempt.state = AttemptState::Ended { end, finish_ms };
+            }
+        } else if !task.end(id.number, end, finish_ms) {
+            return false;
+        }
+        let worker = task.attempt(id.number).map(|attempt| attempt.worker);
+        let idle = task.running().next().is_none();
+        let over = was_committing || (matches!(task.state, TaskState::Running) && idle);
+        if end == AttemptEnd::Failed {
+            task.failures += 1;
+        }
+        match end {
+            AttemptEnd::Failed => {
+                self.tally(id.task.kind).failed_attempts += 1;
+                if let Some(worker) = worker {
+                    *self.failures_on.entry(worker).or_insert(0) += 1;
+                }
+                if self.failures.len() < FAILURES_KEPT {
+                    self.failures.push(failure);
+                }
+            }
+            AttemptEnd::Killed | AttemptEnd::Lost => {
+                self.tally(id.task.kind).killed_attempts += 1;
+            }
+            AttemptEnd::Succeeded => {}
+        }
+        if over {
+            let next = if idle { TaskState::Waiting } else { TaskState::Running };
+            self.set_state(id.task, next);
+        }
+        over && idle
+    }
+
+    /// A finished map's output is gone: the map waits again. With `counts`, as a failure.
+    pub fn output_lost(&mut self, id: TaskId, counts: bool, message: &str) -> Option<AttemptId> {
+        let task = self.task_mut(id)?;
+        let TaskState::Succeeded(success) = &task.state else { return None };
+        let attempt = AttemptId { task: id, number: success.attempt };
+        let worker = success.segment.as_ref()?.worker;
+        if counts {
+            task.failures += 1;
+            if self.failures.len() < FAILURES_KEPT {
+                let failure = self.failure(attempt, Some(worker), message, "");
+                self.failures.push(failure);
+            }
+        }
+        self.orphans.remove(&id.index);
+        self.set_state(id, TaskState::Waiting);
+        Some(attempt)
+    }
+
+    /// A failure as it is shown to people.
+    #[must_use]
+    pub fn failure(
+        &self,
+        attempt: AttemptId,
+        worker: Option<WorkerKey>,
+        message: &str,
+        log_tail: &str,
+    ) -> AttemptFailure {
+        let name = worker.and_then(|worker| self.worker_names.get(&worker)).cloned();
+        AttemptFailure {
+            attempt_id: attempt.to_string(),
+            worker: name.unwrap_or_default(),
+            message: message.to_owned(),
+            log_tail: log_tail.to_owned(),
+        }
+    }
+
+    /// The attempts at work, with their ids.
+    #[must_use]
+    pub fn running_attempts(&self) -> Vec<(AttemptId, WorkerKey)> {
+        let mut found = Vec::new();
+        for (kind, tasks) in [(TaskKind::Map, &self.maps), (TaskKind::Reduce, &self.reduces)] {
+            for (index, task) in tasks.iter().enumerate() {
+                for (attempt, _) in task.running() {
+                    let task = TaskId { job: self.id, kind, index: index as u32 };
+                    found.push((AttemptId { task, number: attempt.number }, attempt.worker));
+                }
+            }
+        }
+        found
+    }
+
+    /// The invariants that tests check after every event.
+    ///
+    /// # Errors
+    /// The first one that does not hold.
+    pub fn validate(&self) -> Result<(), String> {
+        for (kind, tasks, tally) in [
+            (TaskKind::Map, &self.maps, self.map_tally),
+            (TaskKind::Reduce, &self.reduces, self.reduce_tally),
+        ] {
+            let mut seen = Tally {
+                failed_attempts: tally.failed_attempts,
+                killed_attempts: tally.killed_attempts,
+                ..Tally::default()
+            };
+            for (index, task) in tasks.iter().enumerate() {
+                let running = task.running().count();
+                match task.state.tag() {
+                    Tag::Waiting if running > 0 => {
+                        return Err(format!("{kind:?} {index} waits and runs"));
+                    }
+                    Tag::Waiting => {}
+                    Tag::Running if running == 0 => {
+                        return Err(format!("{kind:?} {index} runs without an attempt"));
+                    }
+                    Tag::Running => seen.running += 1,
+                    Tag::Committing => seen.committing += 1,
+                    Tag::Succeeded => seen.succeeded += 1,
+                }
+                let queued = match kind {
+                    TaskKind::Map => self.map_queue.contains(index as u32),
+                    TaskKind::Reduce => self.reduce_queue.contains(&(index as u32)),
+                };
+                let waits = matches!(task.state, TaskState::Waiting);
+                if self.runs() && queued != waits {
+                    return Err(format!("{kind:?} {index}: queued {queued}, waiting {waits}"));
+                }
+                if task.failures > self.max_attempts() {
+                    return Err(format!("{kind:?} {index} failed {} times", task.failures));
+                }
+            }
+            if seen != tally {
+                return Err(format!("{kind:?} tally {tally:?} but counted {seen:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A state's name without its contents.
+enum Tag {
+    Waiting,
+    Running,
+    Committing,
+    Succeeded,
+}
+
+impl TaskState {
+    fn tag(&self) -> Tag {
+        match self {
+            Self::Waiting => Tag::Waiting,
+            Self::Running => Tag::Running,
+            Self::Committing(_) => Tag::Committing,
+            Self::Succeeded(_) => Tag::Succeeded,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What people and programs are told about a job.
+
+use std::collections::BTreeMap;
+
+use hfs_protocol::ids::{AttemptId, TaskId, TaskKind};
+use hfs_protocol::proto::job::{
+    JobState, JobStatus, Locality as LocalityCounts, TaskCounts, TaskTiming,
+};
+use hfs_protocol::proto::task::Counter;
+
+use super::{AttemptState, Job, Phase, Tally, Task};
+
+/// Attempts that a status lists. A larger job's status tells the first ones and the counts.
+pub const ATTEMPTS_LISTED: usize = 20_000;
+
+/// Whether a status carries the list of attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Counts only.
+    Brief,
+    /// With every attempt.
+    Full,
+}
+
+impl Job {
+    /// The state as clients know it. A job that is being cleaned up counts as running: it is over
+    /// when nothing of it is left.
+    #[must_use]
+    pub fn state(&self) -> JobState {
+        match &self.phase {
+            Phase::Preparing => JobState::Preparing,
+            Phase::Running | Phase::Ending(_) => JobState::Running,
+            Phase::Committing => JobState::Committing,
+            Phase::Ended(state) => *state,
+        }
+    }
+
+    /// The status now.
+    #[must_use]
+    pub fn status(&self, detail: Detail) -> JobStatus {
+        let mut attempts = Vec::new();
+        if detail == Detail::Full {
+            self.list_attempts(TaskKind::Map, &self.maps, &mut attempts);
+            self.list_attempts(TaskKind::Reduce, &self.reduces, &mut attempts);
+        }
+        JobStatus {
+            job_id: self.id.to_string(),
+            name: self.spec.name.clone(),
+            user: self.spec.user.clone(),
+            state: self.state().into(),
+            maps: Some(counts(&self.maps, self.map_tally)),
+            reduces: Some(counts(&self.reduces, self.reduce_tally)),
+            locality: Some(LocalityCounts {
+                node: self.locality[0],
+                rack: self.locality[1],
+                any: self.locality[2],
+            }),
+            submit_ms: self.submit_ms,
+            start_ms: self.start_ms,
+            finish_ms: self.finish_ms,
+            message: self.message.clone(),
+            failures: self.failures.clone(),
+            counters: self.counters_now(),
+            output_dir: self.spec.output_dir.clone(),
+            attempts,
+        }
+    }
+
+    fn counters_now(&self) -> Vec<Counter> {
+        let mut sums: BTreeMap<(&str, &str), i64> = self
+            .counters
+            .iter()
+            .map(|((group, name), value)| ((group.as_str(), name.as_str()), *value))
+            .collect();
+        if self.map_tally.running + self.reduce_tally.running > 0 {
+            for task in self.maps.iter().chain(&self.reduces) {
+                for counter in task.running().flat_map(|(_, running)| &running.counters) {
+                    let sum = sums.entry((&counter.group, &counter.name)).or_insert(0);
+                    *sum = sum.saturating_add(counter.value);
+                }
+            }
+        }
+        sums.into_iter()
+            .map(|((group, name), value)| Counter {
+                group: group.to_owned(),
+                name: name.to_owned(),
+                value,
+            })
+            .collect()
+    }
+
+    fn list_attempts(&self, kind: TaskKind, tasks: &[Task], into: &mut Vec<TaskTiming>) {
+        for (index, task) in tasks.iter().enumerate() {
+            for attempt in &task.attempts {
+                if into.len() == ATTEMPTS_LISTED {
+                    return;
+                }
+                let (state, end_ms) = match &attempt.state {
+                    AttemptState::Running(_) => ("running", 0),
+                    AttemptState::Ended { end, finish_ms } => (end.word(), *finish_ms),
+                };
+                let task = TaskId { job: self.id, kind, index: index as u32 };
+                into.push(TaskTiming {
+                    attempt_id: AttemptId { task, number: attempt.number }.to_string(),
+                    worker: self.worker_names.get(&attempt.worker).cloned().unwrap_or_default(),
+                    start_ms: attempt.start_ms,
+                    end_ms,
+                    state: state.to_owned(),
+                    locality: attempt.locality.map_or("", |l| l.word()).to_owned(),
+                });
+            }
+        }
+    }
+}
+
+fn counts(tasks: &[Task], tally: Tally) -> TaskCounts {
+    let mut done = f64::from(tally.succeeded) + f64::from(tally.committing);
+    if tally.running > 0 {
+        done += tasks
+            .iter()
+            .filter_map(|task| task.running().map(|(_, running)| running.fraction).reduce(f64::max))
+            .sum::<f64>();
+    }
+    let progress = if tasks.is_empty() { 1.0 } else { done / tasks.len() as f64 };
+    TaskCounts {
+        total: tasks.len() as u32,
+        running: tally.running + tally.committing,
+        succeeded: tally.succeeded,
+        failed_attempts: tally.failed_attempts,
+        killed_attempts: tally.killed_attempts,
+        progress: progress.clamp(0.0, 1.0),
+    }
+}

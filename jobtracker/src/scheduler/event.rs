@@ -1,0 +1,123 @@
+//! What goes into the scheduler and what comes out.
+
+use hfs_protocol::ids::{AttemptId, JobId};
+use hfs_protocol::proto::job::SubmitRequest;
+use hfs_protocol::proto::task::{Done, FetchFailed, MapOutput, OutputFile, Progress};
+
+use crate::history::Record;
+use crate::workers::{Profile, WorkerKey};
+
+/// The time of an event, on both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// Milliseconds on a clock that never jumps: for deadlines.
+    pub steady_ms: u64,
+    /// Milliseconds since the epoch: for people.
+    pub wall_ms: u64,
+}
+
+/// An attempt that went wrong, as its worker tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Failure {
+    /// What went wrong, with the task's own words.
+    pub message: String,
+    /// The last lines of its log.
+    pub log_tail: String,
+    /// Ended because the tracker said so.
+    pub killed: bool,
+    /// No other attempt can do better.
+    pub fatal: bool,
+}
+
+/// How an attempt ended, as its worker tells it.
+#[derive(Debug, Clone)]
+pub enum Report {
+    /// It is done.
+    Done(Done),
+    /// It went wrong.
+    Failed(AttemptId, Failure),
+}
+
+/// A worker that says hello, for the first time or again.
+#[derive(Debug, Clone, Default)]
+pub struct Registration {
+    /// What it says of itself.
+    pub profile: Profile,
+    /// What runs there.
+    pub running: Vec<AttemptId>,
+    /// Map outputs that lie there.
+    pub segments: Vec<(AttemptId, String)>,
+    /// Ends that may not have been heard.
+    pub reports: Vec<Report>,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A job was submitted and its output directory found absent. Its id is new.
+    Submitted(JobId, Box<SubmitRequest>),
+    /// The submission is durable.
+    Journalled(JobId),
+    /// The job's history can't be written.
+    HistoryFailed(JobId, String),
+    /// Someone wants the job ended.
+    Kill(JobId, String),
+    /// A worker opened a stream.
+    Registered(Box<Registration>),
+    /// A worker's stream broke.
+    Disconnected(WorkerKey),
+    /// A worker is there.
+    Heartbeat(WorkerKey),
+    /// How far an attempt is.
+    Progress(WorkerKey, Progress),
+    /// An attempt has ended.
+    Report(WorkerKey, Report),
+    /// A reduce could not get or not trust a map's output.
+    FetchFailed(WorkerKey, FetchFailed),
+    /// [`Action::CommitTask`] was done, or could not be for this reason.
+    TaskCommitted(AttemptId, Result<(), String>),
+    /// [`Action::CommitJob`] was done, or could not be for this reason.
+    JobCommitted(JobId, Result<(), String>),
+    /// [`Action::CleanJob`] was done, or could not be for this reason.
+    JobCleaned(JobId, Result<(), String>),
+    /// A deadline passed ([`super::Scheduler::next_deadline_ms`]).
+    Tick,
+}
+
+/// Who waits for a journal record to be durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Nobody: it goes out with the next one, and its loss costs only repeated work.
+    Buffered,
+    /// Somebody: the file is synced.
+    Synced,
+}
+
+/// What is to be done. Actions on one job are performed in order.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Append to the job's history. When the first record ([`Record`] of a submission) is durable,
+    /// [`Event::Journalled`] follows.
+    Journal(JobId, Record, Durability),
+    /// Start an attempt.
+    Launch(WorkerKey, AttemptId),
+    /// Stop an attempt.
+    Kill(WorkerKey, AttemptId, String),
+    /// Tell a reduce where map outputs lie.
+    FeedReduce(WorkerKey, AttemptId, Vec<MapOutput>),
+    /// The job's local files on this worker can go.
+    ForgetJob(WorkerKey, JobId),
+    /// End the connection: the worker must register again.
+    CloseWorker(WorkerKey, String),
+    /// Move the files of the attempt that won to the job's staging directory.
+    CommitTask(AttemptId, Vec<OutputFile>),
+    /// Turn the staging directory into the output directory. True when an earlier tracker may have
+    /// done it already.
+    CommitJob(JobId, bool),
+    /// Delete the staging directory.
+    CleanJob(JobId),
+    /// The job's status is another one.
+    Changed(JobId),
+    /// Nobody can ask about the job any more: its history can go.
+    DropHistory(JobId),
+}

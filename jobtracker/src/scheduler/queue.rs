@@ -1,0 +1,208 @@
+//! The maps of one job that wait for a slot, findable by where their input lies.
+//!
+//! A map is listed under each host of its split, under the racks of those hosts, and in one list
+//! of all. Taking it from one list leaves it in the others; such leftovers are told apart by
+//! `waiting` and dropped when they come to the front, so every step costs O(1) over a job's life.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::workers::{HostId, RackId, Workers};
+
+/// Which end of the queue a map enters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// After those that wait already.
+    Last,
+    /// Before them: others wait for it, or it tells early that the job can't succeed.
+    First,
+}
+
+/// Maps that wait for a slot.
+#[derive(Debug, Default)]
+pub struct MapQueue {
+    waiting: Vec<bool>,
+    count: usize,
+    /// The hosts of each map's split.
+    hosts: Vec<Vec<HostId>>,
+    by_host: BTreeMap<HostId, VecDeque<u32>>,
+    by_rack: BTreeMap<RackId, VecDeque<u32>>,
+    /// Maps none of whose hosts has a live worker: nothing is gained by holding them back.
+    anywhere: VecDeque<u32>,
+    all: VecDeque<u32>,
+}
+
+impl MapQueue {
+    /// An empty queue for a job whose splits lie on these hosts.
+    #[must_use]
+    pub fn new(hosts: Vec<Vec<HostId>>) -> Self {
+        Self { waiting: vec![false; hosts.len()], hosts, ..Self::default() }
+    }
+
+    /// How many maps wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether this map waits.
+    #[must_use]
+    pub fn contains(&self, map: u32) -> bool {
+        self.waiting.get(map as usize).copied().unwrap_or(false)
+    }
+
+    /// Adds a map. Adding one that waits already changes nothing.
+    pub fn push(&mut self, map: u32, turn: Turn, workers: &Workers) {
+        let Some(waiting) = self.waiting.get_mut(map as usize) else { return };
+        if *waiting {
+            return;
+        }
+        *waiting = true;
+        self.count += 1;
+        let put = |list: &mut VecDeque<u32>| match turn {
+            Turn::Last => list.push_back(map),
+            Turn::First => list.push_front(map),
+        };
+        put(&mut self.all);
+        let hosts = &self.hosts[map as usize];
+        if !hosts.iter().any(|host| workers.live_on(*host)) {
+            put(&mut self.anywhere);
+        }
+        let mut racks: Vec<RackId> = Vec::with_capacity(hosts.len());
+        for host in hosts {
+            put(self.by_host.entry(*host).or_default());
+            if let Some(rack) = workers.rack_of(*host)
+                && !racks.contains(&rack)
+            {
+                racks.push(rack);
+            }
+        }
+        for rack in racks {
+            put(self.by_rack.entry(rack).or_default());
+        }
+    }
+
+    /// A host has got its first worker: its rack is known from now on.
+    pub fn host_appeared(&mut self, host: HostId, rack: RackId) {
+        if let Some(maps) = self.by_host.get(&host) {
+            self.by_rack.entry(rack).or_default().extend(maps.iter().copied());
+        }
+    }
+
+    /// A host has lost its last live worker.
+    pub fn host_vanished(&mut self, host: HostId, workers: &Workers) {
+        let Some(maps) = self.by_host.get(&host) else { return };
+        for map in maps {
+            let stranded = self.waiting[*map as usize]
+                && !self.hosts[*map as usize].iter().any(|host| workers.live_on(*host));
+            if stranded {
+                self.anywhere.push_back(*map);
+            }
+        }
+    }
+
+    /// Takes a map whose split lies on this host.
+    pub fn take_on_host(&mut self, host: HostId, fits: impl Fn(u32) -> bool) -> Option<u32> {
+        let list = self.by_host.get_mut(&host)?;
+        take(list, &mut self.waiting, &mut self.count, fits)
+    }
+
+    /// Takes a map whose split lies in this rack.
+    pub fn take_in_rack(&mut self, rack: RackId, fits: impl Fn(u32) -> bool) -> Option<u32> {
+        let list = self.by_rack.get_mut(&rack)?;
+        take(list, &mut self.waiting, &mut self.count, fits)
+    }
+
+    /// Takes a map that has no live host.
+    pub fn take_stranded(&mut self, fits: impl Fn(u32) -> bool) -> Option<u32> {
+        take(&mut self.anywhere, &mut self.waiting, &mut self.count, fits)
+    }
+
+    /// Takes any map.
+    pub fn take_any(&mut self, fits: impl Fn(u32) -> bool) -> Option<u32> {
+        take(&mut self.all, &mut self.waiting, &mut self.count, fits)
+    }
+
+    /// Takes this very map out: it is done or runs already.
+    pub fn remove(&mut self, map: u32) {
+        if let Some(waiting) = self.waiting.get_mut(map as usize)
+            && std::mem::replace(waiting, false)
+        {
+            self.count -= 1;
+        }
+    }
+}
+
+fn take(
+    list: &mut VecDeque<u32>,
+    waiting: &mut [bool],
+    count: &mut usize,
+    fits: impl Fn(u32) -> bool,
+) -> Option<u32> {
+    while let Some(map) = list.front()
+        && !waiting[*map as usize]
+    {
+        list.pop_front();
+    }
+    let place = list.iter().position(|map| waiting[*map as usize] && fits(*map))?;
+    let map = list.remove(place)?;
+    waiting[map as usize] = false;
+    *count -= 1;
+    Some(map)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::workers::{Liveness, Profile};
+
+    fn worker(workers: &mut Workers, id: &str, host: &str, rack: &str) -> HostId {
+        let (id, host_name, rack) = (id.to_owned(), host.to_owned(), rack.to_owned());
+        let profile = Profile { id, host: host_name, rack, slots: 1, ..Profile::default() };
+        let key = workers.add(profile, 0);
+        workers.set_liveness(key, Liveness::Live);
+        workers.host(host)
+    }
+
+    #[test]
+    fn a_map_is_found_by_host_rack_and_at_all_but_taken_once() {
+        let mut workers = Workers::default();
+        let a = worker(&mut workers, "a", "ha", "/r1");
+        let b = worker(&mut workers, "b", "hb", "/r1");
+        let c = worker(&mut workers, "c", "hc", "/r2");
+        let mut queue = MapQueue::new(vec![vec![a, b], vec![a], vec![c]]);
+        for map in 0..3 {
+            queue.push(map, Turn::Last, &workers);
+        }
+        assert_eq!(queue.take_on_host(b, |_| true), Some(0));
+        assert_eq!(queue.take_on_host(b, |_| true), None);
+        assert_eq!(queue.take_in_rack(workers.rack_of(b).unwrap(), |_| true), Some(1));
+        assert_eq!(queue.take_stranded(|_| true), None);
+        assert_eq!(queue.take_any(|map| map != 2), None);
+        assert_eq!(queue.take_any(|_| true), Some(2));
+        assert!(queue.is_empty());
+        queue.push(1, Turn::Last, &workers);
+        queue.push(0, Turn::First, &workers);
+        assert_eq!(queue.take_on_host(a, |_| true), Some(0));
+    }
+
+    #[test]
+    fn a_map_whose_hosts_are_gone_goes_anywhere() {
+        let mut workers = Workers::default();
+        let a = worker(&mut workers, "a", "ha", "/r1");
+        let mut queue = MapQueue::new(vec![vec![a], vec![]]);
+        queue.push(0, Turn::Last, &workers);
+        queue.push(1, Turn::Last, &workers);
+        assert_eq!(queue.take_stranded(|_| true), Some(1));
+        let key = workers.by_id("a").unwrap();
+        workers.set_liveness(key, Liveness::Dead { since_ms: 0 });
+        queue.host_vanished(a, &workers);
+        assert_eq!(queue.take_stranded(|_| true), Some(0));
+    }
+}
