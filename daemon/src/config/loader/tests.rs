@@ -109,6 +109,17 @@ fn a_default_that_clap_fills_in_does_not_hide_the_file() {
 }
 
 #[test]
+fn a_typed_list_replaces_the_file_s() {
+    let flags = matches(&["--name-dir", "/x", "--name-dir", "/y"]);
+    let loaded = Loader::new("namenode")
+        .environment([("HFS_NAMENODE_NAME_DIR", "/a")])
+        .flags(&flags)
+        .load::<Config>()
+        .unwrap();
+    assert_eq!(loaded.config.name_dir, [PathBuf::from("/x"), PathBuf::from("/y")]);
+}
+
+#[test]
 fn an_unknown_key_names_its_place_and_its_neighbour() {
     let sentence = |loader: Loader<'_>| loader.load::<Config>().unwrap_err().to_string();
     assert_eq!(
