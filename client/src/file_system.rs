@@ -16,8 +16,8 @@ use crate::lease::LeaseRenewer;
 use crate::namenode::Namenode;
 use crate::reader::pool::BufferPool;
 use crate::status::{
-    BlockLocation, ContentSummary, CreateOptions, DatanodeFilter, DatanodeStatus, FileStatus,
-    FsStatus, SafeModeAction, ServerDefaults,
+    Access, BlockLocation, ContentSummary, CreateOptions, DatanodeFilter, DatanodeStatus,
+    FileStatus, FsStatus, SafeModeAction, ServerDefaults,
 };
 use crate::url::{Authority, FsUrl};
 
@@ -474,6 +474,21 @@ impl FileSystem {
         let response: proto::GetDatanodeReportResponseProto =
             self.inner.call("getDatanodeReport", &request).await?;
         Ok(response.di.into_iter().map(DatanodeStatus::from).collect())
+    }
+
+    /// Asks whether this user may use a path in a way (HDFS `checkAccess`).
+    ///
+    /// # Errors
+    /// `AccessDenied` when not, `NotFound` when there is no such path.
+    pub async fn check_access(&self, path: &str, access: Access) -> Result<()> {
+        let mode = match access {
+            Access::Read => proto::acl_entry_proto::FsActionProto::Read,
+            Access::Write => proto::acl_entry_proto::FsActionProto::Write,
+            Access::Execute => proto::acl_entry_proto::FsActionProto::Execute,
+        };
+        let request = proto::CheckAccessRequestProto { path: normalize(path)?, mode: mode as i32 };
+        let _: proto::CheckAccessResponseProto = self.call("checkAccess", path, &request).await?;
+        Ok(())
     }
 
     /// Enters, leaves or asks for safe mode. Returns whether it is on afterwards.

@@ -33,7 +33,7 @@ pub use file_system::{FileSystem, ListPages, normalize, utf8_path};
 pub use hfs_protocol::transfer::file_checksum::FileChecksum;
 pub use reader::{FileReader, MappedRange, WINDOW_BYTES};
 pub use status::{
-    BlockLocation, ContentSummary, CreateOptions, DatanodeAdminState, DatanodeFilter,
+    Access, BlockLocation, ContentSummary, CreateOptions, DatanodeAdminState, DatanodeFilter,
     DatanodeStatus, FileKind, FileStatus, FsStatus, SafeModeAction, ServerDefaults,
 };
 pub use url::{Authority, DEFAULT_PORT, FsUrl};

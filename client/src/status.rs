@@ -353,6 +353,17 @@ impl From<DatanodeInfoProto> for DatanodeStatus {
     }
 }
 
+/// A way to use a path (HDFS `FsAction`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read a file, list a directory.
+    Read,
+    /// Write a file, change a directory's entries.
+    Write,
+    /// Go through a directory.
+    Execute,
+}
+
 /// What to do about safe mode (HDFS `SafeModeAction`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SafeModeAction {
