@@ -12,9 +12,13 @@
 //! wait in here has a deadline.
 
 pub mod config;
+pub mod front;
 pub mod history;
 pub mod job;
+mod run;
 pub mod scheduler;
+pub mod tracker;
 pub mod workers;
 
 pub use config::Config;
+pub use run::run;

@@ -1,0 +1,14 @@
+//! How others reach the jobtracker. A front translates and does not decide.
+//!
+//! - [`jobs`]: gRPC for job clients.
+//! - [`workers`]: gRPC for workers, one stream each.
+//! - [`web`]: pages and JSON.
+
+pub mod check;
+pub mod jobs;
+pub mod json;
+pub mod web;
+pub mod workers;
+
+/// The largest message a front takes. A submission with a million splits fits.
+pub const MESSAGE_BYTES_MAX: usize = 256 << 20;

@@ -1,0 +1,233 @@
+//! Pages and JSON for people and tools.
+
+use std::fmt::Write;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use hfs_protocol::ids::JobId;
+use hfs_protocol::proto::job::{JobState, JobStatus, TaskCounts};
+
+use super::json;
+use crate::job::Detail;
+use crate::tracker::{ClusterView, Handle, Message, Stopped};
+
+/// Jobs that the first page shows, newest first.
+const JOBS_SHOWN: usize = 200;
+/// Attempts that a job's page shows.
+const ATTEMPTS_SHOWN: usize = 1000;
+
+/// The routes of the jobtracker.
+#[must_use]
+pub fn router(tracker: Handle) -> Router {
+    Router::new()
+        .route("/", get(jobs_page))
+        .route("/jobs/{id}", get(job_page))
+        .route("/api/jobs", get(jobs_json))
+        .route("/api/jobs/{id}", get(job_json))
+        .route("/api/cluster", get(cluster_json))
+        .with_state(tracker)
+}
+
+fn stopping(_: Stopped) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "the jobtracker is stopping\n").into_response()
+}
+
+async fn all(tracker: &Handle) -> Result<Vec<JobStatus>, Response> {
+    tracker.ask(|reply| Message::List { running_only: false, reply }).await.map_err(stopping)
+}
+
+async fn cluster(tracker: &Handle) -> Result<ClusterView, Response> {
+    tracker.ask(|reply| Message::Cluster { reply }).await.map_err(stopping)
+}
+
+async fn one(tracker: &Handle, id: &str) -> Result<JobStatus, Response> {
+    let bad = |e: String| (StatusCode::BAD_REQUEST, e + "\n").into_response();
+    let job: JobId = id.parse().map_err(|e| bad(format!("{e}")))?;
+    let status = tracker.status(job, Detail::Full).await.map_err(stopping)?;
+    let absent = || (StatusCode::NOT_FOUND, format!("there is no {job} here\n")).into_response();
+    status.map(|status| *status).ok_or_else(absent)
+}
+
+async fn jobs_json(State(tracker): State<Handle>) -> Result<Response, Response> {
+    let jobs = all(&tracker).await?;
+    Ok(axum::Json(jobs.iter().map(json::job).collect::<Vec<_>>()).into_response())
+}
+
+async fn job_json(
+    State(tracker): State<Handle>,
+    Path(id): Path<String>,
+) -> Result<Response, Response> {
+    Ok(axum::Json(json::job(&one(&tracker, &id).await?)).into_response())
+}
+
+async fn cluster_json(State(tracker): State<Handle>) -> Result<Response, Response> {
+    let view = cluster(&tracker).await?;
+    let workers: Vec<_> = view.workers.iter().map(json::worker).collect();
+    let body = serde_json::json!({"workers": workers, "runningJobs": view.running_jobs});
+    Ok(axum::Json(body).into_response())
+}
+
+async fn jobs_page(State(tracker): State<Handle>) -> Result<Html<String>, Response> {
+    let (jobs, view) = (all(&tracker).await?, cluster(&tracker).await?);
+    let mut body = String::from("<h1>Jobs</h1>");
+    if jobs.is_empty() {
+        body += "<p>No job yet. Submit one with <code>hfs job submit PROGRAM ARGS</code>.</p>";
+    } else {
+        body += "<table><tr><th>Job<th>Name<th>User<th>State<th>Maps<th>Reduces<th>Time<th>Message</tr>";
+        for job in jobs.iter().rev().take(JOBS_SHOWN) {
+            let id = escape(&job.job_id);
+            let _ = write!(
+                body,
+                "<tr><td><a href=\"/jobs/{id}\">{id}</a><td>{}<td>{}<td class=\"{state}\">{state}<td>{}<td>{}<td>{}<td>{}</tr>",
+                escape(&job.name),
+                escape(&job.user),
+                counts(job.maps.as_ref()),
+                counts(job.reduces.as_ref()),
+                took(job),
+                escape(&job.message),
+                state = job.state().as_str_name(),
+            );
+        }
+        body += "</table>";
+    }
+    body += "<h1>Workers</h1><table><tr><th>Worker<th>Host<th>State<th>Running<th>Slots<th>Last heard</tr>";
+    for worker in &view.workers {
+        let _ = write!(
+            body,
+            "<tr><td>{}<td>{}<td>{}<td>{}<td>{}<td>{} ms ago</tr>",
+            escape(&worker.worker_id),
+            escape(&worker.host),
+            if worker.live { "live" } else { "not there" },
+            worker.running,
+            worker.slots,
+            worker.last_heard_ms_ago,
+        );
+    }
+    body += "</table>";
+    Ok(page("hfs jobtracker", true, &body))
+}
+
+async fn job_page(
+    State(tracker): State<Handle>,
+    Path(id): Path<String>,
+) -> Result<Html<String>, Response> {
+    let job = one(&tracker, &id).await?;
+    let locality = job.locality.unwrap_or_default();
+    let mut body = format!(
+        "<p><a href=\"/\">all jobs</a></p><h1>{} {}</h1><p class=\"{state}\">{state} {}</p>\
+         <p>by {}, to {}, {}</p><p>Maps {}; on their node {}, in its rack {}, elsewhere {}</p><p>Reduces {}</p>",
+        escape(&job.job_id),
+        escape(&job.name),
+        escape(&job.message),
+        escape(&job.user),
+        escape(&job.output_dir),
+        took(&job),
+        counts(job.maps.as_ref()),
+        locality.node,
+        locality.rack,
+        locality.any,
+        counts(job.reduces.as_ref()),
+        state = job.state().as_str_name(),
+    );
+    if !job.failures.is_empty() {
+        body += "<h2>Failures</h2>";
+        for failure in &job.failures {
+            let _ = write!(
+                body,
+                "<p>{} on {}: {}</p><pre>{}</pre>",
+                escape(&failure.attempt_id),
+                escape(&failure.worker),
+                escape(&failure.message),
+                escape(&failure.log_tail),
+            );
+        }
+    }
+    if !job.counters.is_empty() {
+        body += "<h2>Counters</h2><table><tr><th>Group<th>Name<th>Value</tr>";
+        for counter in &job.counters {
+            let (group, name) = (escape(&counter.group), escape(&counter.name));
+            let _ = write!(body, "<tr><td>{group}<td>{name}<td>{}</tr>", counter.value);
+        }
+        body += "</table>";
+    }
+    body += "<h2>Attempts</h2><table><tr><th>Attempt<th>Worker<th>State<th>Input<th>Started<th>Took</tr>";
+    for attempt in job.attempts.iter().take(ATTEMPTS_SHOWN) {
+        let started = attempt.start_ms.saturating_sub(job.submit_ms);
+        let took = match attempt.end_ms {
+            0 => "...".to_owned(),
+            end => format!("{} ms", end.saturating_sub(attempt.start_ms)),
+        };
+        let _ = write!(
+            body,
+            "<tr><td>{}<td>{}<td class=\"{state}\">{state}<td>{}<td>+{started} ms<td>{took}</tr>",
+            escape(&attempt.attempt_id),
+            escape(&attempt.worker),
+            escape(&attempt.locality),
+            state = escape(&attempt.state),
+        );
+    }
+    body += "</table>";
+    if job.attempts.len() > ATTEMPTS_SHOWN {
+        let _ = write!(
+            body,
+            "<p>The first {ATTEMPTS_SHOWN} of {}; all are in <a href=\"/api/jobs/{}\">JSON</a>.</p>",
+            job.attempts.len(),
+            escape(&job.job_id),
+        );
+    }
+    Ok(page(&job.job_id, job.finish_ms == 0, &body))
+}
+
+fn counts(counts: Option<&TaskCounts>) -> String {
+    let counts = counts.copied().unwrap_or_default();
+    let mut text = format!("{} of {} done", counts.succeeded, counts.total);
+    for (number, word) in [
+        (counts.running, "running"),
+        (counts.failed_attempts, "failed"),
+        (counts.killed_attempts, "killed"),
+    ] {
+        if number > 0 {
+            let _ = write!(text, ", {number} {word}");
+        }
+    }
+    text
+}
+
+fn took(job: &JobStatus) -> String {
+    match (job.state(), job.finish_ms) {
+        (JobState::Succeeded | JobState::Failed | JobState::Killed, end) => {
+            format!("{:.3} s", end.saturating_sub(job.submit_ms) as f64 / 1000.0)
+        }
+        _ => "not ended".to_owned(),
+    }
+}
+
+fn page(title: &str, live: bool, body: &str) -> Html<String> {
+    let refresh = if live { "<meta http-equiv=\"refresh\" content=\"2\">" } else { "" };
+    Html(format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">{refresh}<title>{}</title><style>\
+         body{{font:14px/1.4 system-ui,sans-serif;margin:2em}}table{{border-collapse:collapse}}\
+         td,th{{text-align:left;padding:2px 12px 2px 0;border-bottom:1px solid #ddd}}\
+         pre{{background:#f4f4f4;padding:8px}}.FAILED,.failed{{color:#b00}}.SUCCEEDED{{color:#070}}\
+         </style>{body}</html>",
+        escape(title)
+    ))
+}
+
+fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe += "&amp;",
+            '<' => safe += "&lt;",
+            '>' => safe += "&gt;",
+            '"' => safe += "&quot;",
+            '\'' => safe += "&#39;",
+            c => safe.push(c),
+        }
+    }
+    safe
+}

@@ -1,0 +1,238 @@
+//! The scheduler's actions, done.
+
+use std::sync::Arc;
+
+use hfs_protocol::ids::{AttemptId, JobId, TaskKind};
+use hfs_protocol::proto::task::launch::Task as LaunchTask;
+use hfs_protocol::proto::task::{JobSpec, Launch, MapOutputs, MapTask, OutputFile, ReduceTask};
+use hfs_protocol::proto::worker::tracker_message::Message as ToWorker;
+use hfs_protocol::proto::worker::{ForgetJob, KillAttempt, LaunchAttempt, LogData, ReduceInputs};
+use tokio::sync::oneshot;
+
+use super::handle::{LogRoute, Message};
+use super::links::Sent;
+use super::{Tracker, commit};
+use crate::history::Record;
+use crate::history::record::Entry;
+use crate::scheduler::{Action, Durability, Event};
+use crate::workers::WorkerKey;
+
+/// The answer that a record is durable.
+type Durable = oneshot::Receiver<Result<(), String>>;
+
+impl Tracker {
+    pub(super) fn perform(&mut self, actions: Vec<Action>) {
+        // A synced record of a job is what the commit right behind it waits for.
+        let mut pending: Option<(JobId, Durable)> = None;
+        for action in actions {
+            self.edges.counts.action(&action);
+            match action {
+                Action::Journal(job, record, Durability::Buffered) => {
+                    self.edges.history.append(job, record);
+                }
+                Action::Journal(job, record, Durability::Synced) => {
+                    pending = self.journal(job, record).map(|durable| (job, durable));
+                }
+                Action::CommitTask(attempt, files) => {
+                    let job = attempt.task.job;
+                    let wait = pending.take_if(|(id, _)| *id == job).map(|(_, durable)| durable);
+                    self.commit_task(attempt, files, wait);
+                }
+                Action::CommitJob(job, again) => {
+                    let wait = pending.take_if(|(id, _)| *id == job).map(|(_, durable)| durable);
+                    self.commit_job(job, again, wait);
+                }
+                Action::CleanJob(job) => self.clean_job(job),
+                Action::Launch(worker, attempt) => self.launch(worker, attempt),
+                Action::Kill(worker, attempt, reason) => {
+                    let order = KillAttempt { attempt_id: attempt.to_string(), reason };
+                    self.tell(worker, ToWorker::Kill(order));
+                }
+                Action::FeedReduce(worker, attempt, outputs) => {
+                    let outputs = Some(MapOutputs { outputs });
+                    let order = ReduceInputs { attempt_id: attempt.to_string(), outputs };
+                    self.tell(worker, ToWorker::ReduceInputs(order));
+                }
+                Action::ForgetJob(worker, job) => {
+                    let order = ForgetJob { job_id: job.to_string() };
+                    self.tell(worker, ToWorker::ForgetJob(order));
+                }
+                Action::CloseWorker(worker, reason) => {
+                    if let Some(worker) = self.scheduler.workers().get(worker) {
+                        let (id, host) = (&worker.profile.id, &worker.profile.host);
+                        tracing::warn!("gave up worker {id} on {host}: {reason}");
+                    }
+                    self.links.refuse(worker, reason);
+                }
+                Action::Changed(job) => self.changed(job),
+                Action::DropHistory(job) => self.edges.history.remove(job),
+            }
+        }
+    }
+
+    /// Writes a record that somebody waits for. Who: the submission's answer is waited for here, a
+    /// commit's by the commit, and an end's by nobody, who only hears of it when it fails.
+    fn journal(&mut self, job: JobId, record: Record) -> Option<Durable> {
+        let submission = matches!(record.entry, Some(Entry::Submitted(_)));
+        let end = matches!(record.entry, Some(Entry::Ended(_)));
+        let durable = self.edges.history.append_synced(job, record);
+        if !submission && !end {
+            return Some(durable);
+        }
+        let own = self.own.clone();
+        tokio::spawn(async move {
+            let result = durable.await.unwrap_or_else(|_| Err("the writer is gone".to_owned()));
+            if submission {
+                if let Some(own) = own.upgrade() {
+                    let _ = own.send(Message::Durable(job, result)).await;
+                }
+            } else if let Err(why) = result {
+                tracing::error!("the end of {job} is not in its history: {why}");
+            }
+        });
+        None
+    }
+
+    fn spec(&self, job: JobId) -> Option<Arc<JobSpec>> {
+        self.scheduler.jobs().get(&job).map(|job| Arc::clone(&job.spec))
+    }
+
+    /// Starts work on the file system; its result comes back as an event. It ends, well or not,
+    /// within the configured time.
+    fn start<F>(
+        &self,
+        wait: Option<Durable>,
+        work: impl FnOnce(Arc<dyn super::Store>) -> F + Send + 'static,
+        event: impl FnOnce(Result<(), String>) -> Event + Send + 'static,
+    ) where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let own = self.own.clone();
+        let store = Arc::clone(&self.edges.store);
+        let timeout = self.edges.commit_timeout;
+        let turns = Arc::clone(&self.commits);
+        tokio::spawn(async move {
+            let all = async {
+                if let Some(durable) = wait {
+                    let gone = |_| Err("the writer of the history is gone".to_owned());
+                    durable.await.unwrap_or_else(gone)?;
+                }
+                let _turn = turns.acquire().await;
+                work(store).await
+            };
+            let result = tokio::time::timeout(timeout, all).await.unwrap_or_else(|_| {
+                Err(format!("the file system did not answer within {} s", timeout.as_secs_f64()))
+            });
+            if let Some(own) = own.upgrade() {
+                let _ = own.send(Message::Performed(event(result))).await;
+            }
+        });
+    }
+
+    fn commit_task(&self, attempt: AttemptId, files: Vec<OutputFile>, wait: Option<Durable>) {
+        let Some(spec) = self.spec(attempt.task.job) else { return };
+        let work = move |store: Arc<dyn super::Store>| async move {
+            commit::commit_task(&*store, &spec, attempt, &files).await
+        };
+        self.start(wait, work, move |result| Event::TaskCommitted(attempt, result));
+    }
+
+    fn commit_job(&self, job: JobId, again: bool, wait: Option<Durable>) {
+        let Some(spec) = self.spec(job) else { return };
+        let work = move |store: Arc<dyn super::Store>| async move {
+            commit::commit_job(&*store, &spec, again).await
+        };
+        self.start(wait, work, move |result| Event::JobCommitted(job, result));
+    }
+
+    fn clean_job(&self, job: JobId) {
+        let Some(spec) = self.spec(job) else { return };
+        let work = move |store: Arc<dyn super::Store>| async move {
+            commit::clean_job(&*store, &spec).await
+        };
+        self.start(None, work, move |result| Event::JobCleaned(job, result));
+    }
+
+    fn launch(&mut self, worker: WorkerKey, attempt: AttemptId) {
+        let Some(job) = self.scheduler.jobs().get(&attempt.task.job) else { return };
+        let index = attempt.task.index;
+        let task = match attempt.task.kind {
+            TaskKind::Map => {
+                LaunchTask::Map(MapTask { index, split: job.splits.get(index as usize).cloned() })
+            }
+            TaskKind::Reduce => LaunchTask::Reduce(ReduceTask { partition: index }),
+        };
+        let launch = Launch {
+            job: Some((*job.spec).clone()),
+            attempt_id: attempt.to_string(),
+            task: Some(task),
+            attempt_output_dir: commit::attempt_dir(&job.spec, attempt),
+            ..Launch::default()
+        };
+        let order = LaunchAttempt { launch: Some(launch) };
+        self.tell(worker, ToWorker::Launch(order));
+    }
+
+    fn tell(&mut self, worker: WorkerKey, message: ToWorker) {
+        if self.links.send(worker, message) == Sent::Overflowed {
+            self.overflowed(worker);
+        }
+    }
+
+    /// A worker that does not take what it is told is treated as one whose stream broke.
+    fn overflowed(&mut self, worker: WorkerKey) {
+        if let Some(known) = self.scheduler.workers().get(worker) {
+            tracing::warn!("closed the stream of worker {}: it is full", known.profile.id);
+        }
+        let mut actions = Vec::new();
+        self.scheduler.handle(self.now(), Event::Disconnected(worker), &mut actions);
+        self.perform(actions);
+    }
+
+    fn changed(&mut self, id: JobId) {
+        let ended = self.scheduler.ended().get(&id);
+        if let Some(job) = ended {
+            let status = &job.status;
+            self.edges.counts.ended(status.state());
+            let state = status.state().as_str_name().to_lowercase();
+            let took = status.finish_ms.saturating_sub(status.submit_ms);
+            let why = if status.message.is_empty() { "" } else { ": " };
+            tracing::info!("{id} '{}' {state} after {took} ms{why}{}", status.name, status.message);
+        }
+        let ended = ended.is_some();
+        if let Some(watcher) = self.watchers.get(&id) {
+            watcher.send_modify(|version| {
+                version.number += 1;
+                version.ended = ended;
+            });
+            if ended || watcher.is_closed() {
+                self.watchers.remove(&id);
+            }
+        }
+    }
+
+    pub(super) fn read_log(&mut self, route: LogRoute) {
+        let workers = self.scheduler.workers();
+        let ran_on = workers.by_id(&route.worker);
+        let live = |key: &WorkerKey| workers.get(*key).is_some_and(|worker| worker.live());
+        // A worker that was restarted has the logs of the one before it: same host, same directory.
+        let host =
+            ran_on.and_then(|key| workers.get(key)).map(|worker| worker.profile.host.clone());
+        let reader = ran_on.filter(live).or_else(|| {
+            let host = host?;
+            workers.iter().find(|(_, w)| w.live() && w.profile.host == host).map(|(key, _)| key)
+        });
+        let refuse = |route: LogRoute, why: String| {
+            let _ = route.pieces.try_send(LogData { last: true, error: why, ..LogData::default() });
+        };
+        let Some(reader) = reader else {
+            let why = format!("worker {} is not there", route.worker);
+            return refuse(route, why);
+        };
+        match self.links.read_log(reader, route) {
+            Ok(Sent::Overflowed) => self.overflowed(reader),
+            Ok(_) => {}
+            Err((route, why)) => refuse(route, why.to_owned()),
+        }
+    }
+}
