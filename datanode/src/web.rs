@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
-use hfs_daemon::config::format_size;
 
 use crate::namenode::Link;
 
@@ -34,8 +33,8 @@ fn page(link: &Link) -> String {
             escape(&volume.dir().display().to_string()),
             escape(&storage.storage_uuid),
             if storage.failed { "failed" } else { "in use" },
-            format_size(storage.used_bytes),
-            format_size(storage.remaining_bytes),
+            size(storage.used_bytes),
+            size(storage.remaining_bytes),
         );
     }
     let pool = store.pool();
@@ -60,6 +59,11 @@ fn page(link: &Link) -> String {
         replicas = store.replica_count(),
         active = link.xceiver.active(),
     )
+}
+
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1_u32 << 30))
 }
 
 fn escape(text: &str) -> String {

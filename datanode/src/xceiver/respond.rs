@@ -104,10 +104,12 @@ impl Responder {
         }
     }
 
-    /// Ends the connection downstream.
+    /// Ends the connection downstream, and tells the one upstream that no more acks come. What it
+    /// still sends is read and thrown away by the receiving thread, so that the last ack arrives.
     pub fn hang_up(&self) {
-        // It may be closed already.
+        // They may be closed already.
         let _ = self.downstream.shutdown(Shutdown::Both);
+        let _ = self.upstream.shutdown(Shutdown::Write);
     }
 
     fn blame_downstream(&self, header: &PacketHeader, error: &io::Error) -> String {
