@@ -140,10 +140,7 @@ impl Cluster {
                 former.shape.datanodes
             );
         }
-        for sub in ["", "logs", "run"] {
-            let path = dir.join(sub);
-            fs::create_dir_all(&path).with_context(|| format!("can't make {}", path.display()))?;
-        }
+        fs::create_dir_all(&dir).with_context(|| format!("can't make {}", dir.display()))?;
         let parent = match options.lifetime {
             Lifetime::Detached => None,
             Lifetime::WithParent => Some(std::io::pipe().context("can't make a pipe")?),
@@ -365,7 +362,12 @@ impl Cluster {
         let former = State::read(&self.dir)?;
         let mut state = former.unwrap_or_else(|| State::new(shape.clone()));
         state.shape = shape;
+        // First of all the file that makes the directory ours, so that a crash from here on leaves a cluster.
         state.write(&self.dir)?;
+        for sub in ["logs", "run"] {
+            let path = self.dir.join(sub);
+            fs::create_dir_all(&path).with_context(|| format!("can't make {}", path.display()))?;
+        }
         let mut started = Vec::new();
         let outcome = self.bring_up_all(options, &mut state, &mut started);
         let nodes: Vec<Node> = started.iter().map(|s| s.node).collect();

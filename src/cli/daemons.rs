@@ -106,6 +106,14 @@ pub fn datanode(flags: &Flags<hfs_datanode::Config>) -> Result<()> {
     run("datanode", flags, hfs_datanode::Config::XML_KEYS, hfs_datanode::run)
 }
 
+/// `hfs jobtracker`.
+///
+/// # Errors
+/// What keeps it from running.
+pub fn jobtracker(flags: &Flags<hfs_jobtracker::Config>) -> Result<()> {
+    run("jobtracker", flags, &[], hfs_jobtracker::run)
+}
+
 /// Runs a role until SIGTERM, SIGINT, or the end of the process that started it.
 fn run<C, F, R>(role: &'static str, flags: &Flags<C>, keys: &[XmlKey], daemon: F) -> Result<()>
 where

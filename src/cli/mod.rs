@@ -41,6 +41,8 @@ enum Command {
     Cluster(cluster::ClusterCommand),
     /// Run a datanode: the blocks
     Datanode(Flags<hfs_datanode::Config>),
+    /// Run a jobtracker: takes jobs and hands their tasks to workers
+    Jobtracker(Flags<hfs_jobtracker::Config>),
     /// Print a script that makes the shell complete hfs's words
     Completions {
         /// Which shell
@@ -92,6 +94,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Cluster(cluster) => cluster.run(&global),
         Command::Datanode(flags) => daemons::datanode(&flags),
+        Command::Jobtracker(flags) => daemons::jobtracker(&flags),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hfs", &mut io::stdout());
             Ok(())

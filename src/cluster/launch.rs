@@ -121,7 +121,10 @@ impl Launch<'_> {
         let port = |address: Option<SocketAddr>| address.map_or(0, |a| a.port()).to_string();
         let address = |address: Option<SocketAddr>| address.map(|a| a.to_string());
         let dir = role_dir(self.dir, self.node).display().to_string();
-        let host = if self.node.role == Role::Jobtracker { "bind" } else { "host" };
+        let host = match self.node.role {
+            Role::Namenode | Role::Datanode => "host",
+            Role::Jobtracker | Role::Worker => "bind",
+        };
         let mut flags =
             vec![(host, self.node.host().to_string()), ("http-port", port(self.ports.http))];
         match self.node.role {
@@ -148,10 +151,18 @@ impl Launch<'_> {
                 flags.push(("dir", dir));
                 flags.extend(address(self.masters.jobtracker).map(|a| ("jobtracker", a)));
                 flags.push(("shuffle-port", port(self.ports.shuffle)));
+                flags.push(("slots", slots(self.shape.workers).to_string()));
             }
         }
         flags.into_iter().flat_map(|(flag, value)| [format!("--{flag}"), value]).collect()
     }
+}
+
+/// Tasks a worker runs at a time. The workers share this machine's processors; with fewer than two slots a
+/// worker could not run a map beside a reduce that waits for it.
+fn slots(workers: u16) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    processors.div_ceil(usize::from(workers.max(1))).max(2)
 }
 
 impl Started {
@@ -195,13 +206,14 @@ fn open_log(path: &Path) -> Result<File> {
         .with_context(|| format!("can't open log {}", path.display()))
 }
 
-/// Why a process ended: the last error it logged, else its last line.
+/// Why a process ended: the last error it logged, or the one about its flags, else its last line.
 fn epitaph(node: Node, log: &Path, log_start: u64, when: &str) -> String {
     let tail = tail_since(log, log_start).unwrap_or_default();
     let lines = || tail.lines().rev().filter(|line| !line.trim().is_empty());
     let marker = format!("ERROR {}: ", node.role);
     let reason = lines()
         .find_map(|line| line.split_once(&marker).map(|(_, reason)| reason))
+        .or_else(|| lines().find_map(|line| line.strip_prefix("error: ")))
         .or_else(|| lines().next());
     match reason {
         Some(reason) => format!("{node} ended {when}: {reason} (log: {})", log.display()),
