@@ -1,8 +1,11 @@
 //! `cat`, `text`, `head`, `tail`: files on standard output.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
+use flate2::write::MultiGzDecoder;
+use hfs_client::FileReader;
 
 use super::shell::{Complaint, Done, Item, Shell, Target};
 use super::transfer::stream_to_stdout;
@@ -40,7 +43,7 @@ fn file(item: &Item) -> Done<&Target> {
     Ok(&item.target)
 }
 
-/// Prints files as text. Files in a form that would have to be decoded are refused by name.
+/// Prints files as text: those in gzip form are unpacked, other packed forms are refused by name.
 #[derive(Debug, Clone, Args)]
 pub struct Text {
     /// Files; globs are expanded
@@ -48,9 +51,11 @@ pub struct Text {
     pub paths: Vec<String>,
 }
 
-/// Forms that FsShell's `text` decodes, by their first bytes.
-const ENCODED: [(&[u8], &str, &str); 6] = [
-    (b"\x1f\x8b", "gzip", "zcat"),
+/// What a file in gzip form begins with.
+const GZIP: &[u8] = b"\x1f\x8b";
+
+/// Forms that would have to be decoded, by their first bytes, and what decodes them.
+const ENCODED: [(&[u8], &str, &str); 5] = [
     (b"BZh", "bzip2", "bzcat"),
     (b"\x28\xb5\x2f\xfd", "zstd", "zstdcat"),
     (b"PK\x03\x04", "zip", "funzip"),
@@ -72,11 +77,35 @@ impl Text {
         shell.each(&self.paths, async |item| Self::one(shell, &item).await).await;
     }
 
+    async fn gzip(shell: &Shell, target: &Target, mut reader: FileReader) -> Done {
+        let damaged = |e: io::Error| {
+            Complaint::path(&target.shown, &format!("begins as gzip but can't be unpacked: {e}"))
+        };
+        let mut decoder = MultiGzDecoder::new(Vec::new());
+        loop {
+            let chunk = reader.read_chunk().await.map_err(|e| target.complaint(&e))?;
+            let mut packed = &chunk[..];
+            while !packed.is_empty() {
+                let taken = decoder.write(packed).map_err(damaged)?;
+                packed = &packed[taken..];
+                shell.bytes(decoder.get_ref());
+                decoder.get_mut().clear();
+            }
+            if chunk.is_empty() {
+                shell.bytes(&decoder.finish().map_err(damaged)?);
+                return Ok(());
+            }
+        }
+    }
+
     async fn one(shell: &Shell, item: &Item) -> Done {
         let target = file(item)?;
         let reader = target.fs.open(&target.path).await.map_err(|e| target.complaint(&e))?;
         let mut beginning = [0; 4];
         let read = reader.read_at(0, &mut beginning).await.map_err(|e| target.complaint(&e))?;
+        if beginning[..read].starts_with(GZIP) {
+            return Self::gzip(shell, target, reader).await;
+        }
         if let Some((form, with)) = encoded(&beginning[..read]) {
             return Err(Complaint::path(
                 &target.shown,
@@ -157,7 +186,7 @@ mod tests {
 
     #[test]
     fn encoded_files_are_told_by_their_first_bytes() {
-        assert_eq!(encoded(b"\x1f\x8b\x08\x00"), Some(("gzip", "zcat")));
+        assert_eq!(encoded(b"BZh91AY"), Some(("bzip2", "bzcat")));
         assert_eq!(encoded(b"SEQ\x06").map(|(form, _)| form), Some("a Hadoop sequence file"));
         assert_eq!(encoded(b"plain"), None);
         assert_eq!(encoded(b""), None);

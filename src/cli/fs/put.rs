@@ -121,7 +121,7 @@ async fn from_stdin(end: End, options: CopyOptions) -> Done {
         }
         None => target,
     };
-    let progress = Progress::begin();
+    let progress = Progress::begin_unknown();
     let done = transfer::stdin_to(&target, options, &progress).await;
     progress.finish();
     done

@@ -9,6 +9,9 @@ mod local;
 mod progress;
 mod pump;
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use tokio::task::JoinSet;
 
 pub use end::{Attributes, End, Kind, Node, local_argument};
@@ -139,12 +142,30 @@ impl<'a> Copier<'a> {
         if let Err(complaint) = source.end.may_hold(&target, source.kind) {
             return self.complain(&complaint);
         }
-        let mut waiting = vec![(source, target, is_new)];
-        while let Some((source, target, is_new)) = waiting.pop() {
-            if source.kind != Kind::Directory {
-                self.start(source, target, is_new).await;
-                continue;
+        let mut waiting = vec![(source, target, is_new, Ancestors::default())];
+        while let Some((source, target, is_new, ancestors)) = waiting.pop() {
+            match source.kind {
+                Kind::Directory => {}
+                // The user may name a pipe; one that is found lying about would be waited for.
+                Kind::Special if !ancestors.is_empty() => {
+                    self.complain(&Complaint::path(
+                        &source.end.shown(),
+                        "is neither a file nor a directory; it is left out",
+                    ));
+                    continue;
+                }
+                Kind::File | Kind::Special => {
+                    self.start(source, target, is_new).await;
+                    continue;
+                }
             }
+            let ancestors = match ancestors.and(&source.end) {
+                Ok(ancestors) => ancestors,
+                Err(complaint) => {
+                    self.complain(&complaint);
+                    continue;
+                }
+            };
             let made = match target.make_directory(is_new).await {
                 Ok(made) => made,
                 Err(complaint) => {
@@ -167,7 +188,9 @@ impl<'a> Copier<'a> {
             }
             for child in children.into_iter().rev() {
                 match child.and_then(|child| Ok((child.name()?, child))) {
-                    Ok((name, child)) => waiting.push((child, target.child(&name), made)),
+                    Ok((name, child)) => {
+                        waiting.push((child, target.child(&name), made, ancestors.clone()));
+                    }
                     Err(complaint) => self.complain(&complaint),
                 }
             }
@@ -225,6 +248,44 @@ impl<'a> Copier<'a> {
     }
 }
 
+/// The directories a walk has come through, so that it ends where symbolic links make a circle.
+#[derive(Debug, Clone, Default)]
+struct Ancestors(Option<Arc<Ancestor>>);
+
+#[derive(Debug)]
+struct Ancestor {
+    /// Where a local directory really is. No symbolic links are followed in a file system.
+    real: Option<PathBuf>,
+    above: Ancestors,
+}
+
+impl Ancestors {
+    fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// These, and the directory that the walk enters now.
+    fn and(self, directory: &End) -> Done<Self> {
+        let real = match directory {
+            End::Local(path) => {
+                Some(path.path.canonicalize().map_err(|e| io_complaint(&path.shown, &e))?)
+            }
+            End::Remote(_) => None,
+        };
+        let mut above = &self.0;
+        while let Some(ancestor) = above {
+            if real.is_some() && ancestor.real == real {
+                return Err(Complaint::path(
+                    &directory.shown(),
+                    "leads back to a directory it is in; it is left out",
+                ));
+            }
+            above = &ancestor.above.0;
+        }
+        Ok(Self(Some(Arc::new(Ancestor { real, above: self }))))
+    }
+}
+
 /// The sources of a verb whose arguments are paths of the file system, globs expanded.
 pub async fn remote_sources(shell: &Shell, arguments: &[String]) -> Vec<Done<Node>> {
     let mut sources = Vec::new();
@@ -239,4 +300,26 @@ pub async fn remote_sources(shell: &Shell, arguments: &[String]) -> Vec<Done<Nod
         }
     }
     sources
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_circle_of_links_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        std::fs::create_dir(&a).unwrap();
+        std::fs::create_dir(&b).unwrap();
+        std::os::unix::fs::symlink(&b, a.join("to-b")).unwrap();
+        std::os::unix::fs::symlink(&a, b.join("to-a")).unwrap();
+        let end = |path: &str| End::Local(LocalPath::new(dir.path().join(path)));
+        let ancestors = Ancestors::default().and(&end("a")).unwrap().and(&end("a/to-b")).unwrap();
+        let circle = ancestors.clone().and(&end("a/to-b/to-a")).unwrap_err();
+        assert!(circle.0.contains("leads back"), "{}", circle.0);
+        std::fs::create_dir(b.join("plain")).unwrap();
+        assert!(ancestors.and(&end("a/to-b/plain")).is_ok());
+    }
 }

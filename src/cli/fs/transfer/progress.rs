@@ -49,6 +49,17 @@ impl Progress {
         Self { bar, _waiting: Some(Arc::new(AbortOnDrop(waiting))) }
     }
 
+    /// The bar of a source whose length nobody knows.
+    #[must_use]
+    pub fn begin_unknown() -> Self {
+        let progress = Self::begin();
+        progress.bar.unset_length();
+        if let Ok(style) = ProgressStyle::with_template("{bytes:>11} {bytes_per_sec:>13}") {
+            progress.bar.set_style(style);
+        }
+        progress
+    }
+
     /// So many more bytes are to be moved.
     pub fn expect(&self, bytes: u64) {
         self.bar.inc_length(bytes);
