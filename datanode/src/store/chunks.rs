@@ -101,7 +101,7 @@ impl ChunkFiles {
     /// # Errors
     /// If a file can't be read.
     pub fn checked_last_crc(&self, end: u64) -> Result<Option<u32>, StoreError> {
-        if end % u64::from(self.checksum.bytes_per_checksum()) == 0 {
+        if end.is_multiple_of(u64::from(self.checksum.bytes_per_checksum())) {
             return Ok(Some(0));
         }
         let computed = self.last_crc(end)?;

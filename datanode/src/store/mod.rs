@@ -412,7 +412,7 @@ impl Store {
     /// Tries the volumes that disk errors came from. The caller holds no slot.
     pub fn check_suspects(&self) {
         let mut suspects = std::mem::take(&mut *self.suspects.lock());
-        suspects.sort_unstable_by_key(|volume| Arc::as_ptr(volume));
+        suspects.sort_unstable_by_key(Arc::as_ptr);
         suspects.dedup_by_key(|volume| Arc::as_ptr(volume));
         suspects.iter().for_each(|volume| self.check_volume(volume));
     }

@@ -1,5 +1,6 @@
 //! A replica opened for reading: a fixed view, whatever happens to the replica meanwhile.
 
+use std::io;
 use std::sync::Arc;
 
 use hfs_protocol::ids::{BlockId, GenStamp};
@@ -73,18 +74,13 @@ impl Store {
             Ok((files, end, last_crc))
         };
         let (files, end, last_crc) = open().map_err(|error| {
-            if held.volume.is_failed() {
-                return error;
-            }
-            if matches!(&error, StoreError::Io { source, .. }
-                if matches!(source.kind(),
-                    std::io::ErrorKind::NotFound
-                    | std::io::ErrorKind::UnexpectedEof
-                    | std::io::ErrorKind::InvalidData))
+            // Files that are gone or cut are the replica's fault, anything else may be the disk's.
+            if matches!(&error, StoreError::Io { source, .. } if matches!(source.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData))
             {
                 self.events.bad(named(block, have, held.replica.on_disk()), &error.to_string());
             }
-            error
+            self.noticed(&held.volume, error)
         })?;
         Ok(ReplicaReader {
             block,
@@ -108,6 +104,7 @@ impl Store {
         match reader.verify() {
             Ok(()) => Ok(true),
             Err(error) => {
+                let error = self.noticed(&reader.volume, error);
                 // A replica that was deleted meanwhile is not a bad one.
                 let still_there = self
                     .slot(block)
@@ -148,7 +145,7 @@ impl ReplicaReader {
             return Ok(());
         }
         let bpc = u64::from(checksum.bytes_per_checksum());
-        let partial_last = offset + len == self.end && self.end % bpc != 0;
+        let partial_last = offset + len == self.end && !self.end.is_multiple_of(bpc);
         let stored = if partial_last { sums.len() - CHECKSUM_BYTES } else { sums.len() };
         self.files.read_sums(offset, &mut sums[..stored])?;
         if partial_last {

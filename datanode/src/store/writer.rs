@@ -142,7 +142,7 @@ impl ReplicaWriter {
             && self.incoming == disk
             && disk.checksum_type != ChecksumType::Null
             && offset == from
-            && from % chunk_len == 0;
+            && from.is_multiple_of(chunk_len);
         if !unsummed && (verify || !as_they_are) {
             self.incoming
                 .verify_chunks(data, sums, offset)
@@ -166,7 +166,7 @@ impl ReplicaWriter {
         self.handle.put(from, fresh, stored)?;
         self.on_disk = end;
         self.last_crc = match stored.last_chunk::<CHECKSUM_BYTES>() {
-            Some(last) if end % chunk_len != 0 => u32::from_be_bytes(*last),
+            Some(last) if !end.is_multiple_of(chunk_len) => u32::from_be_bytes(*last),
             _ => 0,
         };
         self.handle.wrote(from, end, self.last_crc)?;

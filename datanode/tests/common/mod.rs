@@ -1,5 +1,5 @@
 //! Datanodes without a namenode, and a client that speaks packet by packet.
-#![allow(dead_code, clippy::unwrap_used, missing_docs)]
+#![allow(dead_code, clippy::result_large_err, clippy::unwrap_used, missing_docs)]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
