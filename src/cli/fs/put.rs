@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::shell::{Complaint, Done, Shell};
 use super::transfer::{
-    self, Copier, CopyOptions, End, LocalPath, Node, Preserve, Progress, THREADS_DEFAULT,
+    self, Copier, CopyOptions, End, LocalPath, Node, Preserve, Progress, Stop, THREADS_DEFAULT,
     THREADS_MAX,
 };
 
@@ -101,7 +101,14 @@ pub async fn target_end(shell: &Shell, argument: &OsStr) -> Done<End> {
     };
     match transfer::local_argument(text) {
         Some(path) => Ok(End::Local(path)),
-        None => Ok(End::Remote(shell.target(text).await?)),
+        None => {
+            let mut target = shell.target(text).await?;
+            if text.ends_with('/') {
+                // A slash at the end says that a directory is meant; it is not lost.
+                target.shown = text.to_owned();
+            }
+            Ok(End::Remote(target))
+        }
     }
 }
 
@@ -116,13 +123,16 @@ async fn from_stdin(end: End, options: CopyOptions) -> Done {
             return Err(Complaint::path(&target.shown, "File exists"));
         }
         Some(_) => target,
-        None if !End::Remote(target.clone()).parent_exists().await? => {
-            return Err(End::Remote(target).no_parent());
+        None => {
+            let end = End::Remote(target.clone());
+            if end.says_directory() || !end.parent_exists().await? {
+                return Err(end.not_there());
+            }
+            target
         }
-        None => target,
     };
-    let progress = Progress::begin_unknown();
-    let done = transfer::stdin_to(&target, options, &progress).await;
+    let (progress, stop) = (Progress::begin_unknown(), Stop::on_interrupt());
+    let done = transfer::stdin_to(&target, options, (&progress, &stop)).await;
     progress.finish();
     done
 }

@@ -8,6 +8,7 @@ mod end;
 mod local;
 mod progress;
 mod pump;
+mod stop;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use end::{Attributes, End, Kind, Node, local_argument};
 pub use local::{LocalPath, io_complaint};
 pub use progress::Progress;
 pub use pump::{copy_file, stdin_to, stream_to_stdout, upload_file, upload_stream};
+pub use stop::{INTERRUPTED_EXIT, Stop};
 
 use super::shell::{Complaint, Done, Shell};
 
@@ -80,6 +82,7 @@ pub struct Copier<'a> {
     /// Local directories to remove once they are empty (`moveFromLocal`), parents before children.
     emptied: Vec<End>,
     failed: bool,
+    stop: Stop,
 }
 
 impl<'a> Copier<'a> {
@@ -94,6 +97,7 @@ impl<'a> Copier<'a> {
             directories: Vec::new(),
             emptied: Vec::new(),
             failed: false,
+            stop: Stop::on_interrupt(),
         }
     }
 
@@ -105,11 +109,11 @@ impl<'a> Copier<'a> {
         let kind = destination.kind().await?;
         let shown = destination.shown();
         match kind {
-            None if sources.len() > 1 || destination.says_directory() => {
+            None if sources.len() > 1 => {
                 return Err(Complaint::path(&shown, "No such file or directory"));
             }
-            None if !destination.parent_exists().await? => {
-                return Err(destination.no_parent());
+            None if destination.says_directory() || !destination.parent_exists().await? => {
+                return Err(destination.not_there());
             }
             Some(Kind::File | Kind::Special) if sources.len() > 1 => {
                 return Err(Complaint::path(&shown, "Is not a directory"));
@@ -144,6 +148,9 @@ impl<'a> Copier<'a> {
         }
         let mut waiting = vec![(source, target, is_new, Ancestors::default())];
         while let Some((source, target, is_new, ancestors)) = waiting.pop() {
+            if self.stop.is_stopped() {
+                return;
+            }
             match source.kind {
                 Kind::Directory => {}
                 // The user may name a pipe; one that is found lying about would be waited for.
@@ -202,9 +209,9 @@ impl<'a> Copier<'a> {
             self.join_one().await;
         }
         self.progress.expect(source.length);
-        let (options, progress) = (self.options, self.progress.clone());
+        let (options, progress, stop) = (self.options, self.progress.clone(), self.stop.clone());
         self.running.spawn(async move {
-            copy_file(&source, &target, is_new, options, &progress).await?;
+            copy_file(&source, &target, is_new, options, (&progress, &stop)).await?;
             if options.delete_source {
                 source.end.remove_file()?;
             }
@@ -232,6 +239,10 @@ impl<'a> Copier<'a> {
     /// Waits for all copies, then sees to the directories.
     pub async fn finish(mut self) {
         while self.join_one().await {}
+        if self.stop.is_stopped() {
+            self.progress.finish();
+            std::process::exit(INTERRUPTED_EXIT);
+        }
         for (attributes, directory) in std::mem::take(&mut self.directories).into_iter().rev() {
             if let Err(complaint) = directory.preserve(&attributes, self.options.preserve).await {
                 self.complain(&complaint);

@@ -141,14 +141,11 @@ impl End {
         }
     }
 
-    /// Whether the user wrote it as a directory, with a slash at the end.
+    /// Whether the user wrote it as a directory: with a slash or a dot at the end.
     #[must_use]
     pub fn says_directory(&self) -> bool {
-        match self {
-            Self::Local(path) => path.shown.ends_with('/'),
-            // The shell has taken the slash off what it shows.
-            Self::Remote(_) => false,
-        }
+        let shown = self.shown();
+        matches!(shown.rsplit('/').next(), Some("" | "." | ".."))
     }
 
     /// The entry of this name in this directory.
@@ -193,9 +190,10 @@ impl End {
         }
     }
 
-    /// FsShell's words for a target whose directory is missing.
+    /// FsShell's words for a target that can't be made because its directory, or it as a
+    /// directory, is missing.
     #[must_use]
-    pub fn no_parent(&self) -> Complaint {
+    pub fn not_there(&self) -> Complaint {
         let what = match self {
             Self::Local(_) => "No such file or directory".to_owned(),
             Self::Remote(target) => format!(

@@ -14,6 +14,7 @@ use super::super::shell::{Complaint, Done, Shell, Target};
 use super::end::{End, Kind, Node};
 use super::local::{LocalPath, io_complaint};
 use super::progress::Progress;
+use super::stop::Stop;
 use super::{COPYING_SUFFIX, CopyOptions, Preserve};
 
 /// Bytes of one local read.
@@ -32,7 +33,7 @@ pub async fn copy_file(
     target: &End,
     is_new: bool,
     options: CopyOptions,
-    progress: &Progress,
+    (progress, stop): (&Progress, &Stop),
 ) -> Done {
     let there = if is_new { None } else { target.kind().await? };
     match there {
@@ -44,14 +45,15 @@ pub async fn copy_file(
     }
     match target {
         End::Remote(target) => {
-            put(Origin::Node(source), target, options, progress).await?;
+            put(Origin::Node(source), target, options, (progress, stop)).await?;
         }
         End::Local(path) if there == Some(Kind::Special) => {
-            fetch(source, path, &path.clone(), progress).await?;
+            stop.guard(fetch(source, path, path, progress)).await?;
         }
         End::Local(path) => {
             let written = if options.direct { path.clone() } else { copying(path) };
-            if let Err(complaint) = fetch(source, path, &written, progress).await {
+            let fetched = stop.guard(fetch(source, path, &written, progress)).await;
+            if let Err(complaint) = fetched {
                 // The complaint matters more than a file that stays behind.
                 let _ = std::fs::remove_file(&written.path);
                 return Err(complaint);
@@ -84,15 +86,15 @@ enum Origin<'a> {
 ///
 /// # Errors
 /// As [`copy_file`].
-pub async fn stdin_to(target: &Target, options: CopyOptions, progress: &Progress) -> Done {
-    put(Origin::Stdin, target, options, progress).await
+pub async fn stdin_to(target: &Target, options: CopyOptions, watched: (&Progress, &Stop)) -> Done {
+    put(Origin::Stdin, target, options, watched).await
 }
 
 async fn put(
     origin: Origin<'_>,
     target: &Target,
     options: CopyOptions,
-    progress: &Progress,
+    (progress, stop): (&Progress, &Stop),
 ) -> Done {
     let written = if options.direct {
         target.path.clone()
@@ -111,7 +113,8 @@ async fn put(
     };
     let complain = |e: hfs_client::Error| target.complaint(&e);
     let mut writer = target.fs.create(&written, &create).await.map_err(complain)?;
-    let moved = match pour(opened, &mut writer, target, progress).await {
+    let poured = stop.guard(pour(opened, &mut writer, target, progress)).await;
+    let moved = match poured {
         Ok(()) => writer.close().await.map_err(complain),
         Err(complaint) => Err(complaint),
     };
