@@ -1,1 +1,47 @@
 //! The MapReduce library that a job program links.
+//!
+//! A job program builds a [`Job`] from a [`Mapper`], perhaps a [`Combiner`] and a [`Reducer`], and
+//! hands it to [`run`]. The very same program is the driver that submits the job, the task process
+//! that a worker starts beside the data, and, with `--local`, a whole cluster in one process.
+//!
+//! In reading order: [`Mapper`], [`Reducer`] and [`Emit`] are what user code implements and sees;
+//! [`Record`] is how keys and values become bytes that sort as they do; [`Job`] puts it together;
+//! [`TextInput`] and [`TextOutput`] are where records come from and go to; `task` is the runtime:
+//! a table that folds or a buffer that sorts, spills, merges and the shuffle; [`run_local`] runs a
+//! job here, [`submit`] on a cluster.
+//!
+//! Promises: an attempt stays within its sort memory whatever the input; every byte between a map
+//! and a reduce is checked; the output directory is absent or complete.
+
+pub mod conf;
+mod context;
+pub mod counters;
+pub mod files;
+mod input;
+mod job;
+mod local;
+mod mapper;
+mod output;
+mod partition;
+mod record;
+mod reducer;
+mod task;
+mod values;
+mod words;
+
+pub use anyhow::Result;
+pub use conf::Conf;
+pub use context::Context;
+pub use counters::{CounterId, TaskCounter};
+pub use input::{
+    BatchReader, InputFormat, Line, Lines, ReadCounts, SplitContext, TextInput, TextReader,
+};
+pub use job::{Builder, Job, MapOnly, Mapped, Reduced};
+pub use local::{LocalOutcome, LocalProgress, run_local};
+pub use mapper::{Emit, Mapper};
+pub use output::{OutputFormat, RecordWriter, TextOutput, TextWriter, part_name};
+pub use partition::{HashPartitioner, Partitioner, hash};
+pub use record::{DecodeError, Record, Scratch, Text};
+pub use reducer::{Combiner, Identity, Max, Min, NoCombiner, Reducer, Sum};
+pub use values::Values;
+pub use words::{Words, words};

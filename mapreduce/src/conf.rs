@@ -1,0 +1,111 @@
+//! A job's configuration: names and values, with Hadoop's names where Hadoop has one.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use anyhow::{Result, anyhow};
+
+/// Memory for sorting and merging, MiB (`mapreduce.task.io.sort.mb`).
+pub const SORT_MB: &str = "mapreduce.task.io.sort.mb";
+/// The most runs one merge reads at once (`mapreduce.task.io.sort.factor`).
+pub const SORT_FACTOR: &str = "mapreduce.task.io.sort.factor";
+/// Number of reduce tasks (`mapreduce.job.reduces`).
+pub const REDUCES: &str = "mapreduce.job.reduces";
+/// Attempts before a task fails its job (`mapreduce.map.maxattempts`).
+pub const MAX_ATTEMPTS: &str = "mapreduce.map.maxattempts";
+/// An attempt silent for so many milliseconds is killed; 0: never (`mapreduce.task.timeout`).
+pub const TASK_TIMEOUT_MS: &str = "mapreduce.task.timeout";
+/// The least bytes of a split (`mapreduce.input.fileinputformat.split.minsize`).
+pub const SPLIT_MIN_BYTES: &str = "mapreduce.input.fileinputformat.split.minsize";
+/// The most bytes of a split (`mapreduce.input.fileinputformat.split.maxsize`).
+pub const SPLIT_MAX_BYTES: &str = "mapreduce.input.fileinputformat.split.maxsize";
+/// Descend into directories of input directories (`...input.dir.recursive`).
+pub const INPUT_RECURSIVE: &str = "mapreduce.input.fileinputformat.input.dir.recursive";
+/// The longest line, bytes (`mapreduce.input.linerecordreader.line.maxlength`).
+pub const LINE_MAX_BYTES: &str = "mapreduce.input.linerecordreader.line.maxlength";
+/// Between key and value of text output (`mapreduce.output.textoutputformat.separator`).
+pub const TEXT_SEPARATOR: &str = "mapreduce.output.textoutputformat.separator";
+/// Fetches that a reducer runs at once (`mapreduce.reduce.shuffle.parallelcopies`).
+pub const PARALLEL_COPIES: &str = "mapreduce.reduce.shuffle.parallelcopies";
+
+/// Properties of a job, its defaults included only as the defaults of the getters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conf {
+    properties: BTreeMap<String, String>,
+}
+
+impl Conf {
+    /// Sets a property.
+    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.properties.insert(name.into(), value.into());
+    }
+
+    /// A property as text.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.properties.get(name).map(String::as_str)
+    }
+
+    /// A property as a number, a truth value or another type that can be read from text.
+    ///
+    /// # Errors
+    /// When the value can't be read as this type; the sentence names the property.
+    pub fn parsed<T: FromStr>(&self, name: &str) -> Result<Option<T>> {
+        self.get(name)
+            .map(|text| {
+                text.trim().parse().map_err(|_| {
+                    anyhow!(
+                        "the property {name} is '{text}', which is not a {}; correct it with -D {name}=...",
+                        short_type_name::<T>()
+                    )
+                })
+            })
+            .transpose()
+    }
+
+    /// As [`Conf::parsed`], with a value for an absent property.
+    ///
+    /// # Errors
+    /// As [`Conf::parsed`].
+    pub fn parsed_or<T: FromStr>(&self, name: &str, default: T) -> Result<T> {
+        Ok(self.parsed(name)?.unwrap_or(default))
+    }
+
+    /// All properties, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Conf {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(properties: I) -> Self {
+        let properties =
+            properties.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Self { properties }
+    }
+}
+
+fn short_type_name<T>() -> &'static str {
+    match std::any::type_name::<T>() {
+        "u64" | "u32" | "usize" => "whole number of at least 0",
+        "i64" | "i32" => "whole number",
+        "bool" => "true or false",
+        "f64" => "number",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        let conf: Conf = [("a", "12"), ("b", "many")].into_iter().collect();
+        assert_eq!(conf.parsed_or("a", 0u64).unwrap(), 12);
+        assert_eq!(conf.parsed_or("c", 5u64).unwrap(), 5);
+        let error = conf.parsed::<u64>("b").unwrap_err().to_string();
+        assert!(error.starts_with("the property b is 'many'"), "{error}");
+    }
+}

@@ -1,0 +1,200 @@
+//! What user code knows about its task and can tell about itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use parking_lot::Mutex;
+
+use crate::conf::Conf;
+use crate::counters::{CounterId, Counters, TaskCounter};
+use hfs_protocol::proto::task;
+
+/// Counters and status are published at most this often.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What the thread that reports progress sees of a running attempt.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    state: Mutex<SharedState>,
+    /// Grows whenever the attempt did something; an attempt that never does is killed.
+    ticks: AtomicU64,
+    aborted: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct SharedState {
+    fraction: f64,
+    phase: &'static str,
+    status: String,
+    counters: Vec<task::Counter>,
+}
+
+impl Shared {
+    /// Makes the attempt stop at its next step.
+    pub(crate) fn abort(&self) {
+        self.aborted.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.aborted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn tick(&self) {
+        self.ticks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_phase(&self, phase: &'static str, fraction: f64) {
+        let mut state = self.state.lock();
+        state.phase = phase;
+        state.fraction = fraction;
+        drop(state);
+        self.tick();
+    }
+
+    /// The attempt's state as a message.
+    pub(crate) fn progress(&self, attempt_id: &str) -> task::Progress {
+        let state = self.state.lock();
+        task::Progress {
+            attempt_id: attempt_id.to_owned(),
+            fraction: state.fraction,
+            phase: state.phase.to_owned(),
+            status: state.status.clone(),
+            counters: state.counters.clone(),
+        }
+    }
+}
+
+/// A task's surroundings: configuration, counters, status. Reached through
+/// [`Emit::context`](crate::Emit::context) and given to `setup` and `cleanup`.
+#[derive(Debug)]
+pub struct Context {
+    conf: Arc<Conf>,
+    attempt_id: String,
+    index: u32,
+    reduces: u32,
+    pub(crate) counters: Counters,
+    status: Option<String>,
+    fraction: f64,
+    phase: &'static str,
+    shared: Arc<Shared>,
+    published: Instant,
+}
+
+impl Context {
+    pub(crate) fn new(
+        conf: Arc<Conf>,
+        attempt_id: String,
+        index: u32,
+        reduces: u32,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            conf,
+            attempt_id,
+            index,
+            reduces,
+            counters: Counters::default(),
+            status: None,
+            fraction: 0.0,
+            phase: "",
+            shared,
+            published: Instant::now(),
+        }
+    }
+
+    /// The job's configuration.
+    #[must_use]
+    pub fn conf(&self) -> &Conf {
+        &self.conf
+    }
+
+    /// The attempt, as `attempt_..._m_..._n`.
+    #[must_use]
+    pub fn attempt_id(&self) -> &str {
+        &self.attempt_id
+    }
+
+    /// The number of the split (map) or partition (reduce).
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// How many reduce tasks the job has.
+    #[must_use]
+    pub fn reduces(&self) -> u32 {
+        self.reduces
+    }
+
+    /// The counter of this group and name, to be increased with [`Context::add`].
+    pub fn counter(&mut self, group: &str, name: &str) -> CounterId {
+        self.counters.user(group, name)
+    }
+
+    /// Increases a counter.
+    #[inline]
+    pub fn add(&mut self, counter: CounterId, by: i64) {
+        self.counters.add_user(counter, by);
+    }
+
+    /// Increases the counter of this group and name.
+    pub fn increment(&mut self, group: &str, name: &str, by: i64) {
+        let counter = self.counter(group, name);
+        self.add(counter, by);
+    }
+
+    /// One line that the job's pages show for this task.
+    pub fn set_status(&mut self, status: impl Into<String>) {
+        self.status = Some(status.into());
+        self.progress();
+    }
+
+    /// Says that the task is alive. Needed only by user code that works for minutes on one record.
+    pub fn progress(&mut self) {
+        self.shared.tick();
+        self.publish();
+    }
+
+    #[inline]
+    pub(crate) fn count(&mut self, counter: TaskCounter, by: u64) {
+        self.counters.add(counter, by);
+    }
+
+    pub(crate) fn phase(&mut self, phase: &'static str, fraction: f64) {
+        self.phase = phase;
+        self.fraction = fraction;
+        self.shared.tick();
+        self.publish();
+    }
+
+    /// Called between batches: lets others see how far the task is, and stops it when told to.
+    pub(crate) fn step(&mut self, fraction: f64) -> Result<()> {
+        self.fraction = fraction;
+        self.shared.tick();
+        if self.shared.is_aborted() {
+            bail!("the attempt was told to stop");
+        }
+        if self.published.elapsed() >= PUBLISH_INTERVAL {
+            self.publish();
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        self.published = Instant::now();
+        let counters = self.counters.to_messages();
+        let mut state = self.shared.state.lock();
+        state.fraction = self.fraction;
+        state.phase = self.phase;
+        state.counters = counters;
+        if let Some(status) = self.status.take() {
+            state.status = status;
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! A job: what to read, how to map, combine, partition and reduce, where to write.
+
+use std::fmt;
+
+use anyhow::{Result, bail};
+use hfs_protocol::proto::task::InputSplit;
+use hfs_protocol::shuffle::MAX_PARTITIONS;
+
+use crate::conf::{self, Conf};
+use crate::context::Context;
+use crate::input::{InputFormat, SplitContext};
+use crate::mapper::Mapper;
+use crate::output::{OutputFormat, TextOutput};
+use crate::partition::{HashPartitioner, Partitioner};
+use crate::record::Record;
+use crate::reducer::{Combiner, NoCombiner, Reducer};
+use crate::task::attempt::{Environment, Written};
+use crate::task::map::{map_to_output, map_to_segment};
+use crate::task::reduce::{ReduceInputs, reduce};
+use crate::task::segment::Segment;
+
+/// A job that is ready to run. Made by [`Job::map`].
+///
+/// ```
+/// # use hfs_mapreduce::{Emit, Job, Line, Mapper, Result, Sum, Text, TextInput, words};
+/// # #[derive(Clone)]
+/// # struct WordCount;
+/// # impl Mapper for WordCount {
+/// #     type Input = TextInput;
+/// #     type Key = Text;
+/// #     type Value = u64;
+/// #     fn map(&mut self, line: Line<'_>, out: &mut impl Emit<Text, u64>) -> Result<()> {
+/// #         words(line.bytes).try_for_each(|word| out.emit(word, 1))
+/// #     }
+/// # }
+/// let job: Job = Job::map(WordCount)
+///     .combine(Sum)
+///     .reduce(Sum)
+///     .name("word count")
+///     .input("/in")
+///     .output("/out")
+///     .build()?;
+/// # anyhow::Ok(())
+/// ```
+pub struct Job {
+    pub(crate) settings: Settings,
+    pub(crate) program: Box<dyn Program>,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// What a job is apart from its code.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) inputs: Vec<String>,
+    pub(crate) output: String,
+    pub(crate) reduces: Option<u32>,
+    pub(crate) conf: Conf,
+}
+
+/// A job's code with its types hidden, so that everything around it is compiled once.
+pub(crate) trait Program: Send + Sync {
+    fn has_reducer(&self) -> bool;
+    fn splits(&self, context: &SplitContext<'_>) -> Result<Vec<InputSplit>>;
+    /// Maps into a segment, for reducers.
+    fn map(&self, split: &InputSplit, env: &Environment, context: &mut Context)
+    -> Result<Segment>;
+    /// Maps into an output file, in a job without reducers.
+    fn map_only(
+        &self,
+        split: &InputSplit,
+        env: &Environment,
+        context: &mut Context,
+    ) -> Result<Written>;
+    fn reduce(
+        &self,
+        inputs: &mut dyn ReduceInputs,
+        env: &Environment,
+        context: &mut Context,
+    ) -> Result<Written>;
+}
+
+impl Job {
+    /// Begins a job with its mapper.
+    pub fn map<M: Mapper>(mapper: M) -> Builder<Mapped<M, NoCombiner, HashPartitioner>> {
+        Builder {
+            settings: Settings::default(),
+            stage: Mapped {
+                mapper,
+                input: M::Input::default(),
+                combiner: NoCombiner,
+                partitioner: HashPartitioner,
+            },
+        }
+    }
+
+    /// The job's name, for people.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// The directory it will make.
+    #[must_use]
+    pub fn output(&self) -> &str {
+        &self.settings.output
+    }
+
+    /// The paths and patterns it reads.
+    #[must_use]
+    pub fn inputs(&self) -> &[String] {
+        &self.settings.inputs
+    }
+
+    /// Its configuration.
+    pub fn conf_mut(&mut self) -> &mut Conf {
+        &mut self.settings.conf
+    }
+
+    /// Takes properties that were given from outside: they win over the program's own.
+    pub fn override_conf(&mut self, conf: &Conf) {
+        for (name, value) in conf.iter() {
+            self.settings.conf.set(name, value);
+        }
+    }
+
+    /// The number of reduce tasks: the configured one, else the program's, else `default`; 0 for a
+    /// job without a reducer.
+    pub(crate) fn reduces(&self, default: u32) -> Result<u32> {
+        if !self.program.has_reducer() {
+            return Ok(0);
+        }
+        let reduces = match self.settings.conf.parsed(conf::REDUCES)? {
+            Some(reduces) => reduces,
+            None => self.settings.reduces.unwrap_or(default),
+        };
+        if !(1..=MAX_PARTITIONS).contains(&reduces) {
+            bail!("a job can have 1 to {MAX_PARTITIONS} reduce tasks, not {reduces}");
+        }
+        Ok(reduces)
+    }
+}
+
+/// Collects what a job needs, in any order.
+#[derive(Clone)]
+pub struct Builder<S> {
+    settings: Settings,
+    stage: S,
+}
+
+/// A job with a mapper so far.
+#[derive(Clone)]
+pub struct Mapped<M: Mapper, C, P> {
+    mapper: M,
+    input: M::Input,
+    combiner: C,
+    partitioner: P,
+}
+
+/// A job whose mapper writes the output.
+#[derive(Clone)]
+pub struct MapOnly<M: Mapper, O> {
+    mapper: M,
+    input: M::Input,
+    output: O,
+}
+
+/// A job with a mapper and a reducer.
+#[derive(Clone)]
+pub struct Reduced<M: Mapper, C, P, R, O> {
+    mapped: Mapped<M, C, P>,
+    reducer: R,
+    output: O,
+}
+
+impl<S> Builder<S> {
+    fn stage<T>(self, change: impl FnOnce(S) -> T) -> Builder<T> {
+        Builder { settings: self.settings, stage: change(self.stage) }
+    }
+
+    /// The job's name, for people.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.settings.name = name.into();
+        self
+    }
+
+    /// Adds an input: a file, a directory or a pattern.
+    #[must_use]
+    pub fn input(mut self, path: impl Into<String>) -> Self {
+        self.settings.inputs.push(path.into());
+        self
+    }
+
+    /// Adds inputs.
+    #[must_use]
+    pub fn inputs<T: Into<String>>(mut self, paths: impl IntoIterator<Item = T>) -> Self {
+        self.settings.inputs.extend(paths.into_iter().map(Into::into));
+        self
+    }
+
+    /// The output directory. It must not exist when the job starts.
+    #[must_use]
+    pub fn output(mut self, path: impl Into<String>) -> Self {
+        self.settings.output = path.into();
+        self
+    }
+
+    /// How many reduce tasks, and so output files, unless the user says otherwise.
+    #[must_use]
+    pub fn reduces(mut self, reduces: u32) -> Self {
+        self.settings.reduces = Some(reduces);
+        self
+    }
+
+    /// Sets a property, unless the user says otherwise.
+    #[must_use]
+    pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.conf.set(name, value);
+        self
+    }
+
+    fn finish(self, program: impl FnOnce(S) -> Box<dyn Program>) -> Result<Job> {
+        let mut settings = self.settings;
+        if settings.output.is_empty() {
+            bail!("the job has no output directory; give it one");
+        }
+        if settings.name.is_empty() {
+            settings.name = "unnamed job".to_owned();
+        }
+        Ok(Job { settings, program: program(self.stage) })
+    }
+}
+
+impl<M: Mapper, C, P> Builder<Mapped<M, C, P>> {
+    /// The input format, when its default won't do.
+    #[must_use]
+    pub fn input_format(mut self, input: M::Input) -> Self {
+        self.stage.input = input;
+        self
+    }
+
+    /// Folds values of equal keys before they leave the map task.
+    #[must_use]
+    pub fn combine<D: Combiner<M::Key, M::Value>>(self, combiner: D) -> Builder<Mapped<M, D, P>> {
+        self.stage(|Mapped { mapper, input, partitioner, .. }| Mapped {
+            mapper,
+            input,
+            combiner,
+            partitioner,
+        })
+    }
+
+    /// Chooses which reducer a key goes to.
+    #[must_use]
+    pub fn partition<Q: Partitioner<M::Key>>(self, partitioner: Q) -> Builder<Mapped<M, C, Q>> {
+        self.stage(|Mapped { mapper, input, combiner, .. }| Mapped {
+            mapper,
+            input,
+            combiner,
+            partitioner,
+        })
+    }
+
+    /// Adds the reducer. Output is text unless [`Builder::output_format`] says otherwise.
+    #[must_use]
+    pub fn reduce<R: Reducer<M::Key, M::Value>>(
+        self,
+        reducer: R,
+    ) -> Builder<Reduced<M, C, P, R, TextOutput>> {
+        self.stage(|mapped| Reduced { mapped, reducer, output: TextOutput })
+    }
+
+    /// Writes what the mapper emits, without sorting it.
+    #[must_use]
+    pub fn map_only(self) -> Builder<MapOnly<M, TextOutput>> {
+        self.stage(|Mapped { mapper, input, .. }| MapOnly { mapper, input, output: TextOutput })
+    }
+}
+
+impl<M, O> Builder<MapOnly<M, O>>
+where
+    M: Mapper,
+    O: OutputFormat<M::Key, M::Value>,
+{
+    /// The kind of output files.
+    #[must_use]
+    pub fn output_format<N>(self, output: N) -> Builder<MapOnly<M, N>>
+    where
+        N: OutputFormat<M::Key, M::Value>,
+    {
+        self.stage(|MapOnly { mapper, input, .. }| MapOnly { mapper, input, output })
+    }
+
+    /// The finished job.
+    ///
+    /// # Errors
+    /// When something is missing.
+    pub fn build(self) -> Result<Job> {
+        self.finish(|stage| Box::new(stage))
+    }
+}
+
+impl<M, C, P, R, O> Builder<Reduced<M, C, P, R, O>>
+where
+    M: Mapper,
+    C: Combiner<M::Key, M::Value>,
+    P: Partitioner<M::Key>,
+    R: Reducer<M::Key, M::Value>,
+    O: OutputFormat<R::OutKey, R::OutValue>,
+{
+    /// The kind of output files.
+    #[must_use]
+    pub fn output_format<N>(self, output: N) -> Builder<Reduced<M, C, P, R, N>>
+    where
+        N: OutputFormat<R::OutKey, R::OutValue>,
+    {
+        self.stage(|Reduced { mapped, reducer, .. }| Reduced { mapped, reducer, output })
+    }
+
+    /// The finished job.
+    ///
+    /// # Errors
+    /// When something is missing.
+    pub fn build(self) -> Result<Job> {
+        self.finish(|stage| Box::new(stage))
+    }
+}
+
+impl<M, O> Program for MapOnly<M, O>
+where
+    M: Mapper,
+    O: OutputFormat<M::Key, M::Value>,
+{
+    fn has_reducer(&self) -> bool {
+        false
+    }
+
+    fn splits(&self, context: &SplitContext<'_>) -> Result<Vec<InputSplit>> {
+        self.input.splits(context)
+    }
+
+    fn map(&self, _: &InputSplit, _: &Environment, _: &mut Context) -> Result<Segment> {
+        bail!("this job has no reducer, so its maps have no sorted output")
+    }
+
+    fn map_only(
+        &self,
+        split: &InputSplit,
+        env: &Environment,
+        context: &mut Context,
+    ) -> Result<Written> {
+        map_to_output(self.mapper.clone(), &self.input, &self.output, split, env, context)
+    }
+
+    fn reduce(
+        &self,
+        _: &mut dyn ReduceInputs,
+        _: &Environment,
+        _: &mut Context,
+    ) -> Result<Written> {
+        bail!("this job has no reducer")
+    }
+}
+
+impl<M, C, P, R, O> Program for Reduced<M, C, P, R, O>
+where
+    M: Mapper,
+    M::Key: Record,
+    C: Combiner<M::Key, M::Value>,
+    P: Partitioner<M::Key>,
+    R: Reducer<M::Key, M::Value>,
+    O: OutputFormat<R::OutKey, R::OutValue>,
+{
+    fn has_reducer(&self) -> bool {
+        true
+    }
+
+    fn splits(&self, context: &SplitContext<'_>) -> Result<Vec<InputSplit>> {
+        self.mapped.input.splits(context)
+    }
+
+    fn map(
+        &self,
+        split: &InputSplit,
+        env: &Environment,
+        context: &mut Context,
+    ) -> Result<Segment> {
+        let Mapped { mapper, input, combiner, partitioner } = &self.mapped;
+        let (combiner, partitioner) = (combiner.clone(), partitioner.clone());
+        map_to_segment(mapper.clone(), input, combiner, partitioner, split, env, context)
+    }
+
+    fn map_only(&self, _: &InputSplit, _: &Environment, _: &mut Context) -> Result<Written> {
+        bail!("this job has a reducer, so its maps write no output files")
+    }
+
+    fn reduce(
+        &self,
+        inputs: &mut dyn ReduceInputs,
+        env: &Environment,
+        context: &mut Context,
+    ) -> Result<Written> {
+        let (reducer, combiner) = (self.reducer.clone(), self.mapped.combiner.clone());
+        reduce::<M::Key, M::Value, C, R, O>(reducer, combiner, &self.output, inputs, env, context)
+    }
+}

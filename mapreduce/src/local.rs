@@ -1,0 +1,212 @@
+//! Running a job in this process, without a cluster: the same maps, sorts, merges and reduces.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context as _, Result, bail};
+use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
+use hfs_protocol::proto::task::{Counter, InputSplit};
+use parking_lot::Mutex;
+
+use crate::conf::Conf;
+use crate::context::{Context, Shared};
+use crate::counters;
+use crate::files::Files;
+use crate::input::SplitContext;
+use crate::job::Job;
+use crate::task::attempt::{Environment, Written, fan_in, sort_bytes};
+use crate::task::reduce::Ready;
+use crate::task::segment::MappedSegment;
+
+/// What a local run gave.
+#[derive(Debug, Clone, Default)]
+pub struct LocalOutcome {
+    /// Map tasks.
+    pub maps: usize,
+    /// Reduce tasks.
+    pub reduces: u32,
+    /// The counters of all tasks together.
+    pub counters: Vec<Counter>,
+}
+
+/// How far a local run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalProgress {
+    /// Map tasks that are done, and all of them.
+    pub maps: (usize, usize),
+    /// Reduce tasks that are done, and all of them.
+    pub reduces: (usize, usize),
+}
+
+/// Runs a job on the threads of this process, one per processor.
+///
+/// # Errors
+/// When the output exists, the input does not, or a task fails: its own message.
+pub fn run_local(
+    job: &Job,
+    files: &Files,
+    progress: &(dyn Fn(LocalProgress) + Sync),
+) -> Result<LocalOutcome> {
+    let output = job.settings.output.trim_end_matches('/');
+    check_output(files, output)?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let reduces = job.reduces(u32::try_from(threads).unwrap_or(1))?;
+    let splits = job.program.splits(&SplitContext {
+        files,
+        conf: &job.settings.conf,
+        inputs: &job.settings.inputs,
+        parallelism: Some(threads),
+    })?;
+    let work = tempfile::Builder::new()
+        .prefix("hfs-job-")
+        .tempdir()
+        .context("no directory for temporary files can be made")?;
+    let staging = staging_dir(output, &format!("local-{}", std::process::id()));
+    let conf = Arc::new(job.settings.conf.clone());
+    let env = Environment {
+        files: files.clone(),
+        sort_bytes: sort_bytes(&conf)?,
+        fan_in: fan_in(&conf)?,
+        conf,
+        work_dir: work.path().to_owned(),
+        output_dir: staging.clone(),
+    };
+    let run = Run { job, env, reduces, threads, counters: Mutex::default() };
+    files.mkdirs(&staging)?;
+    let outcome = run.tasks(&splits, progress).and_then(|()| {
+        files.create(&format!("{staging}/_SUCCESS"))?.close()?;
+        files.rename(&staging, output)
+    });
+    if let Err(error) = outcome {
+        // The job's error says more than one about what is left behind.
+        let _ = files.remove(&staging);
+        return Err(error);
+    }
+    let counters = counters::sum(run.counters.into_inner().iter());
+    Ok(LocalOutcome { maps: splits.len(), reduces, counters })
+}
+
+/// Refuses a job whose output exists, before anything runs.
+pub(crate) fn check_output(files: &Files, output: &str) -> Result<()> {
+    if files.status(output)?.is_some() {
+        bail!("the output directory {output} exists already; remove it or choose another");
+    }
+    Ok(())
+}
+
+/// The sibling of `output` that collects a job's files until one rename makes them the output.
+pub(crate) fn staging_dir(output: &str, unique: &str) -> String {
+    match output.rsplit_once('/') {
+        Some((parent, name)) => format!("{parent}/._hfs_{name}_{unique}"),
+        None => format!("._hfs_{output}_{unique}"),
+    }
+}
+
+struct Run<'a> {
+    job: &'a Job,
+    env: Environment,
+    reduces: u32,
+    threads: usize,
+    counters: Mutex<Vec<Counter>>,
+}
+
+impl Run<'_> {
+    fn tasks(
+        &self,
+        splits: &[InputSplit],
+        progress: &(dyn Fn(LocalProgress) + Sync),
+    ) -> Result<()> {
+        let (maps, reduces) = (splits.len(), self.reduces as usize);
+        progress(LocalProgress { maps: (0, maps), reduces: (0, reduces) });
+        let segments: Mutex<Vec<Arc<MappedSegment>>> = Mutex::default();
+        self.parallel(maps, &|index| {
+            if reduces == 0 {
+                self.map_only(index, &splits[index])?;
+            } else {
+                let segment = self.map(index, &splits[index])?;
+                segments.lock().push(Arc::new(segment));
+            }
+            Ok(())
+        }, &|done| progress(LocalProgress { maps: (done, maps), reduces: (0, reduces) }))?;
+        let segments = segments.into_inner();
+        self.parallel(reduces, &|index| self.reduce(index, &segments).map(drop), &|done| {
+            progress(LocalProgress { maps: (maps, maps), reduces: (done, reduces) });
+        })
+    }
+
+    /// Does `count` tasks on the run's threads; the first error ends it.
+    fn parallel(
+        &self,
+        count: usize,
+        task: &(dyn Fn(usize) -> Result<()> + Sync),
+        done: &(dyn Fn(usize) + Sync),
+    ) -> Result<()> {
+        let (next, finished) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let failed: Mutex<Option<anyhow::Error>> = Mutex::default();
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads.min(count) {
+                scope.spawn(|| {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        if index >= count || failed.lock().is_some() {
+                            return;
+                        }
+                        match task(index) {
+                            Ok(()) => done(finished.fetch_add(1, Ordering::Relaxed) + 1),
+                            Err(error) => {
+                                failed.lock().get_or_insert(error);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        failed.into_inner().map_or(Ok(()), Err)
+    }
+
+    fn surroundings(&self, kind: TaskKind, index: usize) -> Result<(Environment, Context)> {
+        let job = JobId { tracker: 0, number: 1 };
+        let index = u32::try_from(index).context("the job has too many tasks")?;
+        let attempt = AttemptId { task: TaskId { job, kind, index }, number: 0 }.to_string();
+        let work_dir = self.env.work_dir.join(&attempt);
+        std::fs::create_dir(&work_dir)
+            .with_context(|| format!("the directory {} can't be made", work_dir.display()))?;
+        let conf: Arc<Conf> = Arc::clone(&self.env.conf);
+        let context = Context::new(conf, attempt, index, self.reduces, Arc::new(Shared::default()));
+        Ok((Environment { work_dir, ..self.env.clone() }, context))
+    }
+
+    fn map(&self, index: usize, split: &InputSplit) -> Result<MappedSegment> {
+        let (env, mut context) = self.surroundings(TaskKind::Map, index)?;
+        let segment = self.job.program.map(split, &env, &mut context)?;
+        self.finished(&context);
+        open_and_forget(&segment.path)
+    }
+
+    fn map_only(&self, index: usize, split: &InputSplit) -> Result<Written> {
+        let (env, mut context) = self.surroundings(TaskKind::Map, index)?;
+        let written = self.job.program.map_only(split, &env, &mut context)?;
+        self.finished(&context);
+        Ok(written)
+    }
+
+    fn reduce(&self, index: usize, segments: &[Arc<MappedSegment>]) -> Result<Written> {
+        let (env, mut context) = self.surroundings(TaskKind::Reduce, index)?;
+        let mut inputs = Ready::new(segments.to_vec(), context.index());
+        let written = self.job.program.reduce(&mut inputs, &env, &mut context)?;
+        self.finished(&context);
+        Ok(written)
+    }
+
+    fn finished(&self, context: &Context) {
+        self.counters.lock().extend(context.counters.to_messages());
+    }
+}
+
+/// Maps a segment and removes its name: a killed process leaves nothing behind.
+fn open_and_forget(path: &Path) -> Result<MappedSegment> {
+    let segment = MappedSegment::open(path)?;
+    std::fs::remove_file(path)?;
+    Ok(segment)
+}

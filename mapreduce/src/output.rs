@@ -1,0 +1,111 @@
+//! Where a job's results go.
+
+use std::marker::PhantomData;
+
+use anyhow::Result;
+
+use crate::conf::{self, Conf};
+use crate::files::OutputFile;
+use crate::record::Record;
+
+/// Bytes gathered before they are written.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// A kind of output file.
+pub trait OutputFormat<K: Record, V: Record>: Clone + Default + Send + Sync + 'static {
+    /// Writes one file.
+    type Writer: RecordWriter<K, V>;
+
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense.
+    fn writer(&self, file: OutputFile, conf: &Conf) -> Result<Self::Writer>;
+}
+
+/// Writes records to one file.
+pub trait RecordWriter<K: Record, V: Record> {
+    /// Appends a record.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn write(&mut self, key: K::Ref<'_>, value: V::Ref<'_>) -> Result<()>;
+
+    /// Writes what is left and closes the file; says how many bytes it has.
+    ///
+    /// # Errors
+    /// When the last bytes can't be written.
+    fn close(self) -> Result<u64>;
+}
+
+/// Writes lines: key, tab, value. Nothing is written for a `()`, nor its tab.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TextOutput;
+
+/// Writes one text file.
+pub struct TextWriter<K, V> {
+    file: OutputFile,
+    separator: Vec<u8>,
+    buffer: Vec<u8>,
+    written: u64,
+    types: PhantomData<fn(K, V)>,
+}
+
+impl<K: Record, V: Record> OutputFormat<K, V> for TextOutput {
+    type Writer = TextWriter<K, V>;
+
+    fn writer(&self, file: OutputFile, conf: &Conf) -> Result<TextWriter<K, V>> {
+        Ok(TextWriter {
+            file,
+            separator: conf.get(conf::TEXT_SEPARATOR).unwrap_or("\t").into(),
+            buffer: Vec::with_capacity(BUFFER_BYTES + (64 << 10)),
+            written: 0,
+            types: PhantomData,
+        })
+    }
+}
+
+impl<K: Record, V: Record> TextWriter<K, V> {
+    fn flush(&mut self) -> Result<()> {
+        self.file.write_all(&self.buffer)?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl<K: Record, V: Record> RecordWriter<K, V> for TextWriter<K, V> {
+    #[inline]
+    fn write(&mut self, key: K::Ref<'_>, value: V::Ref<'_>) -> Result<()> {
+        if K::print(key, &mut self.buffer) {
+            let after_key = self.buffer.len();
+            self.buffer.extend_from_slice(&self.separator);
+            if !V::print(value, &mut self.buffer) {
+                self.buffer.truncate(after_key);
+            }
+        } else {
+            V::print(value, &mut self.buffer);
+        }
+        self.buffer.push(b'\n');
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn close(mut self) -> Result<u64> {
+        self.flush()?;
+        self.file.close()?;
+        Ok(self.written)
+    }
+}
+
+/// The name of a task's output file, as Hadoop gives it: `part-m-00000`, `part-r-00000`.
+#[must_use]
+pub fn part_name(kind: hfs_protocol::ids::TaskKind, index: u32) -> String {
+    let letter = match kind {
+        hfs_protocol::ids::TaskKind::Map => 'm',
+        hfs_protocol::ids::TaskKind::Reduce => 'r',
+    };
+    format!("part-{letter}-{index:05}")
+}

@@ -1,0 +1,17 @@
+//! The runtime of one task: what happens between a split and a segment, and between segments and an
+//! output file.
+
+pub(crate) mod attempt;
+mod buffer;
+mod collect;
+pub(crate) mod fetch;
+mod guard;
+pub(crate) mod map;
+pub(crate) mod merge;
+pub(crate) mod process;
+pub(crate) mod reduce;
+pub(crate) mod run;
+pub(crate) mod segment;
+mod sort;
+mod spill;
+mod table;

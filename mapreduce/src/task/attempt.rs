@@ -1,0 +1,135 @@
+//! One attempt at a task, from its launch to its result.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use hfs_protocol::proto::task::{Done, Launch, OutputFile, launch};
+
+use super::reduce::ReduceInputs;
+use crate::conf::{self, Conf};
+use crate::context::{Context, Shared};
+use crate::counters::TaskCounter;
+use crate::files::Files;
+use crate::job::Job;
+
+/// Memory for sorting and merging, unless configured.
+pub(crate) const DEFAULT_SORT_BYTES: u64 = 256 << 20;
+/// Runs of one merge, unless configured. They are mapped, so each costs a cursor and no buffer.
+pub(crate) const DEFAULT_FAN_IN: usize = 128;
+
+/// What an attempt works with.
+#[derive(Debug, Clone)]
+pub(crate) struct Environment {
+    pub(crate) files: Files,
+    pub(crate) conf: Arc<Conf>,
+    /// A local directory of the attempt's own.
+    pub(crate) work_dir: PathBuf,
+    /// The directory for its output files, in the job's file system.
+    pub(crate) output_dir: String,
+    pub(crate) sort_bytes: u64,
+    pub(crate) fan_in: usize,
+}
+
+/// An output file that an attempt has written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) path: String,
+    /// The name it gets in the output directory.
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+}
+
+impl Environment {
+    pub(crate) fn bytes_read_counter(&self) -> TaskCounter {
+        if self.files.is_hdfs() { TaskCounter::HdfsBytesRead } else { TaskCounter::FileBytesRead }
+    }
+
+    pub(crate) fn bytes_written_counter(&self) -> TaskCounter {
+        if self.files.is_hdfs() {
+            TaskCounter::HdfsBytesWritten
+        } else {
+            TaskCounter::FileBytesWritten
+        }
+    }
+}
+
+/// The configured sort memory.
+pub(crate) fn sort_bytes(conf: &Conf) -> Result<u64> {
+    let mb: Option<u64> = conf.parsed(conf::SORT_MB)?;
+    Ok(mb.map_or(DEFAULT_SORT_BYTES, |mb| mb.saturating_mul(1 << 20)))
+}
+
+/// The configured number of runs that one merge reads.
+pub(crate) fn fan_in(conf: &Conf) -> Result<usize> {
+    conf.parsed_or(conf::SORT_FACTOR, DEFAULT_FAN_IN)
+}
+
+/// Runs an attempt as its worker has ordered it.
+pub(crate) fn run(
+    job: &Job,
+    launch: &Launch,
+    files: Files,
+    shared: Arc<Shared>,
+    inputs: impl FnOnce(&Environment, u32) -> Box<dyn ReduceInputs>,
+) -> Result<Done> {
+    let spec = launch.job.as_ref().context("the worker sent a launch without a job")?;
+    let conf = Arc::new(spec.conf.iter().collect::<Conf>());
+    let env = Environment {
+        files,
+        sort_bytes: match spec.sort_memory_bytes {
+            0 => sort_bytes(&conf)?,
+            bytes => bytes,
+        },
+        fan_in: fan_in(&conf)?,
+        conf: Arc::clone(&conf),
+        work_dir: PathBuf::from(&launch.work_dir),
+        output_dir: launch.attempt_output_dir.clone(),
+    };
+    std::fs::create_dir_all(&env.work_dir).with_context(|| {
+        format!("the task's directory {} can't be made", env.work_dir.display())
+    })?;
+    let index = match &launch.task {
+        Some(launch::Task::Map(map)) => map.index,
+        Some(launch::Task::Reduce(reduce)) => reduce.partition,
+        None => bail!("the worker sent a launch that is neither a map nor a reduce"),
+    };
+    let mut context =
+        Context::new(conf, launch.attempt_id.clone(), index, spec.reduces, Arc::clone(&shared));
+    let cpu_before = cpu_milliseconds();
+    let mut done = Done { attempt_id: launch.attempt_id.clone(), ..Done::default() };
+    match &launch.task {
+        Some(launch::Task::Map(map)) => {
+            let split = map.split.as_ref().context("the worker sent a map without its split")?;
+            if spec.reduces > 0 {
+                let segment = job.program.map(split, &env, &mut context)?;
+                done.map_output_bytes = segment.bytes;
+                done.map_output_path = segment
+                    .path
+                    .to_str()
+                    .context("the task's directory has a name that is not UTF-8")?
+                    .to_owned();
+            } else {
+                done.outputs.push(output(job.program.map_only(split, &env, &mut context)?));
+            }
+        }
+        _ => {
+            let mut inputs = inputs(&env, index);
+            done.outputs.push(output(job.program.reduce(&mut *inputs, &env, &mut context)?));
+        }
+    }
+    let cpu = cpu_milliseconds().saturating_sub(cpu_before);
+    context.count(TaskCounter::CpuMilliseconds, cpu);
+    done.counters = context.counters.to_messages();
+    Ok(done)
+}
+
+fn output(written: Written) -> OutputFile {
+    OutputFile { path: written.path, name: written.name, bytes: written.bytes }
+}
+
+/// Processor time of this process.
+pub(crate) fn cpu_milliseconds() -> u64 {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    spent.tv_sec as u64 * 1000 + spent.tv_nsec as u64 / 1_000_000
+}

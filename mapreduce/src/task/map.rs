@@ -1,0 +1,138 @@
+//! A map attempt.
+
+use anyhow::{Context as _, Result};
+use hfs_protocol::ids::TaskKind;
+use hfs_protocol::proto::task::InputSplit;
+
+use super::attempt::{Environment, Written};
+use super::collect::MapCollector;
+use super::guard::guarded;
+use super::segment::Segment;
+use crate::context::Context;
+use crate::counters::TaskCounter;
+use crate::input::{BatchReader, InputFormat};
+use crate::mapper::{Emit, Mapper};
+use crate::output::{OutputFormat, RecordWriter, part_name};
+use crate::partition::Partitioner;
+use crate::record::Record;
+use crate::reducer::Combiner;
+
+/// Maps a split into a segment for reducers.
+pub(crate) fn map_to_segment<M, C, P>(
+    mapper: M,
+    input: &M::Input,
+    combiner: C,
+    partitioner: P,
+    split: &InputSplit,
+    env: &Environment,
+    context: &mut Context,
+) -> Result<Segment>
+where
+    M: Mapper,
+    C: Combiner<M::Key, M::Value>,
+    P: Partitioner<M::Key>,
+{
+    context.phase("map", 0.0);
+    let mut out = MapCollector::new(
+        context,
+        &env.work_dir,
+        env.sort_bytes,
+        env.fan_in,
+        combiner,
+        partitioner,
+    );
+    run_mapper(mapper, input, split, env, &mut out)?;
+    out.finish(&env.work_dir.join("map-output"))
+}
+
+/// Maps a split into an output file, in a job without reducers.
+pub(crate) fn map_to_output<M, O>(
+    mapper: M,
+    input: &M::Input,
+    output: &O,
+    split: &InputSplit,
+    env: &Environment,
+    context: &mut Context,
+) -> Result<Written>
+where
+    M: Mapper,
+    O: OutputFormat<M::Key, M::Value>,
+{
+    context.phase("map", 0.0);
+    let name = part_name(TaskKind::Map, context.index());
+    let path = format!("{}/{name}", env.output_dir);
+    let writer = output.writer(env.files.create(&path)?, &env.conf)?;
+    let mut out = WriterEmit::new(context, writer);
+    run_mapper(mapper, input, split, env, &mut out)?;
+    out.close(TaskCounter::MapOutputRecords, env, path, name)
+}
+
+fn run_mapper<M: Mapper>(
+    mut mapper: M,
+    input: &M::Input,
+    split: &InputSplit,
+    env: &Environment,
+    out: &mut impl Emit<M::Key, M::Value>,
+) -> Result<()> {
+    let mut reader = input
+        .open(split, &env.files, &env.conf)
+        .with_context(|| format!("the split {} can't be opened", split.description))?;
+    guarded(|| mapper.setup(out.context())).context("the mapper's setup failed")?;
+    loop {
+        let mapped = match reader.next_batch() {
+            Ok(None) => break,
+            Ok(Some(batch)) => Ok(guarded(|| mapper.map_batch(batch, out))),
+            Err(error) => Err(error),
+        };
+        let mapped = mapped.with_context(|| format!("reading {} failed", reader.position()))?;
+        mapped.with_context(|| format!("the mapper failed in {}", reader.position()))?;
+        let counts = reader.take_counts();
+        let context = out.context();
+        context.count(TaskCounter::MapInputRecords, counts.records);
+        context.count(env.bytes_read_counter(), counts.bytes);
+        context.step(reader.fraction())?;
+    }
+    guarded(|| mapper.cleanup(out)).context("the mapper's cleanup failed")
+}
+
+/// Emits into an output file.
+pub(crate) struct WriterEmit<'c, W> {
+    context: &'c mut Context,
+    writer: W,
+    records: u64,
+}
+
+impl<'c, W> WriterEmit<'c, W> {
+    pub(crate) fn new(context: &'c mut Context, writer: W) -> Self {
+        Self { context, writer, records: 0 }
+    }
+
+    /// Closes the file and counts what it got.
+    pub(crate) fn close<K: Record, V: Record>(
+        self,
+        records: TaskCounter,
+        env: &Environment,
+        path: String,
+        name: String,
+    ) -> Result<Written>
+    where
+        W: RecordWriter<K, V>,
+    {
+        let bytes = self.writer.close()?;
+        self.context.count(records, self.records);
+        self.context.count(env.bytes_written_counter(), bytes);
+        Ok(Written { path, name, bytes })
+    }
+}
+
+impl<K: Record, V: Record, W: RecordWriter<K, V>> Emit<K, V> for WriterEmit<'_, W> {
+    #[inline]
+    fn emit(&mut self, key: K::Ref<'_>, value: V::Ref<'_>) -> Result<()> {
+        self.records += 1;
+        self.writer.write(key, value)
+    }
+
+    fn context(&mut self) -> &mut Context {
+        self.context
+    }
+}

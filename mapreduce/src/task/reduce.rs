@@ -1,0 +1,263 @@
+//! A reduce attempt: runs come in, are merged on disk when they would not fit, and are reduced.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use hfs_protocol::ids::TaskKind;
+
+use super::attempt::{Environment, Written};
+use super::guard::guarded;
+use super::map::WriterEmit;
+use super::merge::Merger;
+use super::run::Run;
+use super::segment::{MappedSegment, SegmentWriter};
+use super::spill::Folder;
+use crate::context::Context;
+use crate::counters::TaskCounter;
+use crate::mapper::Emit;
+use crate::output::{OutputFormat, RecordWriter, part_name};
+use crate::record::{Record, Scratch};
+use crate::reducer::{Combiner, Reducer};
+use crate::values::Values;
+
+/// Groups between two looks at progress.
+const GROUPS_PER_STEP: u64 = 1 << 12;
+/// Shares of a reduce task's progress, as in Hadoop: a third each for shuffle, merge and reduce.
+const SHUFFLE_SHARE: f64 = 1.0 / 3.0;
+const MERGE_SHARE: f64 = 2.0 / 3.0;
+
+/// A verified run of this reducer's partition.
+pub(crate) struct Fetched {
+    pub(crate) run: Run,
+    pub(crate) records: u64,
+    /// Whether the run came over the network into this process.
+    pub(crate) remote: bool,
+}
+
+/// Gives the runs of all maps, one by one, as they come.
+pub(crate) trait ReduceInputs {
+    /// How many maps there are.
+    fn maps(&self) -> u32;
+
+    /// The next map's run; `None` when all have been given.
+    fn next(&mut self, context: &mut Context) -> Result<Option<Fetched>>;
+}
+
+/// Reduces one partition into an output file.
+pub(crate) fn reduce<K, V, C, R, O>(
+    mut reducer: R,
+    combiner: C,
+    output: &O,
+    inputs: &mut dyn ReduceInputs,
+    env: &Environment,
+    context: &mut Context,
+) -> Result<Written>
+where
+    K: Record,
+    V: Record,
+    C: Combiner<K, V>,
+    R: Reducer<K, V>,
+    O: OutputFormat<R::OutKey, R::OutValue>,
+{
+    context.phase("shuffle", 0.0);
+    let mut folder = Folder::new(combiner);
+    let mut runs = Runs::new(env);
+    let mut shuffled = 0u32;
+    while let Some(fetched) = inputs.next(context)? {
+        shuffled += 1;
+        context.count(TaskCounter::ShuffledMaps, 1);
+        context.count(TaskCounter::ReduceShuffleBytes, fetched.run.bytes().len() as u64);
+        runs.add(fetched, &mut folder, context)?;
+        context.step(SHUFFLE_SHARE * f64::from(shuffled) / f64::from(inputs.maps().max(1)))?;
+    }
+    context.phase("merge", SHUFFLE_SHARE);
+    let (runs, records) = runs.finish(&mut folder, context)?;
+    context.count(TaskCounter::MergedMapOutputs, u64::from(shuffled));
+
+    context.phase("reduce", MERGE_SHARE);
+    let name = part_name(TaskKind::Reduce, context.index());
+    let path = format!("{}/{name}", env.output_dir);
+    let writer = output.writer(env.files.create(&path)?, &env.conf)?;
+    let mut out = WriterEmit::new(context, writer);
+    let mut merger = Merger::new(runs.iter().map(Run::bytes))?;
+    reduce_groups(&mut reducer, &mut merger, records, &mut out)?;
+    out.close(TaskCounter::ReduceOutputRecords, env, path, name)
+}
+
+fn reduce_groups<K, V, R, W>(
+    reducer: &mut R,
+    merger: &mut Merger<'_>,
+    records: u64,
+    out: &mut WriterEmit<'_, W>,
+) -> Result<()>
+where
+    K: Record,
+    V: Record,
+    R: Reducer<K, V>,
+    W: RecordWriter<R::OutKey, R::OutValue>,
+{
+    guarded(|| reducer.setup(Emit::<R::OutKey, R::OutValue>::context(out)))
+        .context("the reducer's setup failed")?;
+    let mut scratch = Scratch::default();
+    let mut seen = 0;
+    while merger.peek().is_some() {
+        // One guard for many groups: setting it up costs a few nanoseconds each.
+        let mut groups = 0;
+        let mut at = Vec::new();
+        let reduced = guarded(|| {
+            while let Some((key, _)) = merger.peek() {
+                let mut values = Values::<V>::new(merger, &scratch, key);
+                let reduced = reducer.reduce(K::decode(key, &scratch)?, &mut values, out);
+                let finished = values.finish();
+                if reduced.is_err() {
+                    at.extend_from_slice(key);
+                }
+                reduced?;
+                seen += finished?;
+                scratch.clear();
+                groups += 1;
+                if groups == GROUPS_PER_STEP {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        reduced.with_context(|| match K::decode(&at, &Scratch::default()) {
+            Ok(key) if !at.is_empty() => {
+                let mut shown = Vec::new();
+                K::print(key, &mut shown);
+                format!("the reducer failed at the key {}", String::from_utf8_lossy(&shown))
+            }
+            _ => "the reducer failed".to_owned(),
+        })?;
+        let context = Emit::<R::OutKey, R::OutValue>::context(out);
+        context.count(TaskCounter::ReduceInputGroups, groups);
+        let share = seen as f64 / records.max(1) as f64;
+        context.step(MERGE_SHARE + (1.0 - MERGE_SHARE) * share.min(1.0))?;
+    }
+    Emit::<R::OutKey, R::OutValue>::context(out).count(TaskCounter::ReduceInputRecords, seen);
+    guarded(|| reducer.cleanup(out)).context("the reducer's cleanup failed")
+}
+
+/// Runs that wait for the last one, within the attempt's memory.
+struct Runs {
+    work_dir: PathBuf,
+    budget: u64,
+    fan_in: usize,
+    memory: Vec<Run>,
+    memory_bytes: u64,
+    mapped: Vec<Run>,
+    records: u64,
+    created: usize,
+}
+
+impl Runs {
+    fn new(env: &Environment) -> Self {
+        Self {
+            work_dir: env.work_dir.clone(),
+            budget: env.sort_bytes,
+            fan_in: env.fan_in.max(2),
+            memory: Vec::new(),
+            memory_bytes: 0,
+            mapped: Vec::new(),
+            records: 0,
+            created: 0,
+        }
+    }
+
+    fn add<K: Record, V: Record, C: Combiner<K, V>>(
+        &mut self,
+        fetched: Fetched,
+        folder: &mut Folder<K, V, C>,
+        context: &mut Context,
+    ) -> Result<()> {
+        self.records += fetched.records;
+        if fetched.run.bytes().is_empty() {
+            return Ok(());
+        }
+        if !fetched.remote {
+            context.count(TaskCounter::FileBytesRead, fetched.run.bytes().len() as u64);
+        }
+        match fetched.run {
+            Run::Memory(bytes) => {
+                self.memory_bytes += bytes.len() as u64;
+                self.memory.push(Run::Memory(bytes));
+            }
+            mapped @ Run::Mapped(..) => self.mapped.push(mapped),
+        }
+        if self.memory_bytes > self.budget {
+            self.memory_bytes = 0;
+            let runs = std::mem::take(&mut self.memory);
+            let merged = self.merge(&runs, folder, context)?;
+            self.mapped.push(merged);
+        }
+        Ok(())
+    }
+
+    /// Merges runs into one on disk.
+    fn merge<K: Record, V: Record, C: Combiner<K, V>>(
+        &mut self,
+        runs: &[Run],
+        folder: &mut Folder<K, V, C>,
+        context: &mut Context,
+    ) -> Result<Run> {
+        let path = self.work_dir.join(format!("merge-{}", self.created));
+        self.created += 1;
+        let mut writer = SegmentWriter::create(&path)?;
+        let mut merger = Merger::new(runs.iter().map(Run::bytes))?;
+        folder.pass(&mut merger, context, |key, value| writer.record(key, value))?;
+        writer.end_partition();
+        let segment = writer.finish()?;
+        context.count(TaskCounter::SpilledRecords, segment.records());
+        context.count(TaskCounter::FileBytesWritten, segment.bytes);
+        let (run, _) = MappedSegment::open(&path)?.run(0)?;
+        // The map keeps the bytes; the name is not needed any more.
+        std::fs::remove_file(&path)?;
+        context.progress();
+        Ok(run)
+    }
+
+    /// The runs for the last merge, at most `fan_in`, and the records that were fetched.
+    fn finish<K: Record, V: Record, C: Combiner<K, V>>(
+        mut self,
+        folder: &mut Folder<K, V, C>,
+        context: &mut Context,
+    ) -> Result<(Vec<Run>, u64)> {
+        let mut runs = std::mem::take(&mut self.mapped);
+        runs.append(&mut self.memory);
+        while runs.len() > self.fan_in {
+            let count = (runs.len() - self.fan_in + 1).min(self.fan_in);
+            runs.sort_by_key(|run| std::cmp::Reverse(run.bytes().len()));
+            let smallest = runs.split_off(runs.len() - count);
+            runs.push(self.merge(&smallest, folder, context)?);
+        }
+        Ok((runs, self.records))
+    }
+}
+
+/// Runs that are all there already.
+pub(crate) struct Ready {
+    segments: Vec<Arc<MappedSegment>>,
+    next: usize,
+    partition: u32,
+}
+
+impl Ready {
+    pub(crate) fn new(segments: Vec<Arc<MappedSegment>>, partition: u32) -> Self {
+        Self { segments, next: 0, partition }
+    }
+}
+
+impl ReduceInputs for Ready {
+    fn maps(&self) -> u32 {
+        self.segments.len() as u32
+    }
+
+    fn next(&mut self, _: &mut Context) -> Result<Option<Fetched>> {
+        let Some(segment) = self.segments.get(self.next) else { return Ok(None) };
+        self.next += 1;
+        let (run, records) = segment.run(self.partition)?;
+        Ok(Some(Fetched { run, records, remote: false }))
+    }
+}

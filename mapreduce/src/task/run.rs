@@ -1,0 +1,179 @@
+//! A run: records sorted by key, one after the other, as segments and spills hold them.
+
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use memmap2::Mmap;
+
+/// Appends a length: LEB128, seven bits a byte, lowest first.
+#[inline]
+pub(crate) fn put_varint(mut value: usize, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// The length at the front of `bytes` and the bytes it takes.
+#[inline]
+pub(crate) fn varint(bytes: &[u8]) -> Option<(usize, usize)> {
+    let &first = bytes.first()?;
+    if first < 0x80 {
+        return Some((usize::from(first), 1));
+    }
+    let mut value = usize::from(first & 0x7f);
+    for (at, &byte) in bytes.iter().enumerate().skip(1).take(8) {
+        value |= usize::from(byte & 0x7f) << (7 * at);
+        if byte < 0x80 {
+            return Some((value, at + 1));
+        }
+    }
+    None
+}
+
+/// Appends a record.
+#[inline]
+pub(crate) fn put_record(key: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    put_varint(key.len(), out);
+    put_varint(value.len(), out);
+    out.extend_from_slice(key);
+    out.extend_from_slice(value);
+}
+
+/// The first eight bytes of a key as a number that compares as they do; short keys are padded with
+/// zeros, so equal prefixes decide nothing.
+#[inline]
+pub(crate) fn prefix(key: &[u8]) -> u64 {
+    match key.first_chunk::<8>() {
+        Some(bytes) => u64::from_be_bytes(*bytes),
+        None => {
+            let mut bytes = [0; 8];
+            bytes[..key.len()].copy_from_slice(key);
+            u64::from_be_bytes(bytes)
+        }
+    }
+}
+
+/// The bytes of a run: in memory, or part of a mapped file. Mapped runs cost page cache, not memory
+/// of the task, so they don't count against the sort memory.
+#[derive(Debug, Clone)]
+pub(crate) enum Run {
+    Memory(Arc<Vec<u8>>),
+    Mapped(Arc<Mmap>, Range<usize>),
+}
+
+impl Run {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Memory(bytes) => bytes,
+            Self::Mapped(map, range) => &map[range.clone()],
+        }
+    }
+}
+
+/// Maps a file for reading from front to back.
+pub(crate) fn map_file(file: &File) -> std::io::Result<Arc<Mmap>> {
+    // SAFETY: the file is a spill or a segment: it is complete, nobody truncates or changes it while
+    // the job lives (they are only ever unlinked), and the map is read-only.
+    let map = unsafe { Mmap::map(file)? };
+    // Advice only: reading works without it.
+    let _ = map.advise(memmap2::Advice::Sequential);
+    Ok(Arc::new(map))
+}
+
+/// Walks through a run.
+#[derive(Debug)]
+pub(crate) struct Cursor<'a> {
+    rest: &'a [u8],
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+    /// [`prefix`] of `key`; the largest number when the run is at its end.
+    pub(crate) prefix: u64,
+    pub(crate) at_end: bool,
+}
+
+impl<'a> Cursor<'a> {
+    /// Stands on the first record.
+    pub(crate) fn new(run: &'a [u8]) -> Result<Self> {
+        let mut cursor = Self { rest: run, key: &[], value: &[], prefix: 0, at_end: false };
+        cursor.advance()?;
+        Ok(cursor)
+    }
+
+    /// Goes to the next record.
+    #[inline]
+    pub(crate) fn advance(&mut self) -> Result<()> {
+        if self.rest.is_empty() {
+            self.at_end = true;
+            self.prefix = u64::MAX;
+            return Ok(());
+        }
+        let record = varint(self.rest).and_then(|(key_bytes, first)| {
+            let (value_bytes, second) = varint(&self.rest[first..])?;
+            let key_end = key_bytes.checked_add(first + second)?;
+            let end = key_end.checked_add(value_bytes)?;
+            let key = self.rest.get(first + second..key_end)?;
+            let value = self.rest.get(key_end..end)?;
+            Some((key, value, end))
+        });
+        let Some((key, value, end)) = record else { return damaged() };
+        self.key = key;
+        self.value = value;
+        self.rest = &self.rest[end..];
+        self.prefix = prefix(key);
+        Ok(())
+    }
+}
+
+#[cold]
+fn damaged() -> Result<()> {
+    bail!("a run of sorted records is damaged: a record goes beyond its end")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn records_read_back(
+            records in prop::collection::vec(
+                (prop::collection::vec(any::<u8>(), 0..200), prop::collection::vec(any::<u8>(), 0..200)),
+                0..20,
+            ),
+        ) {
+            let mut run = Vec::new();
+            for (key, value) in &records {
+                put_record(key, value, &mut run);
+            }
+            let mut cursor = Cursor::new(&run).unwrap();
+            for (key, value) in &records {
+                prop_assert!(!cursor.at_end);
+                prop_assert_eq!((cursor.key, cursor.value), (&key[..], &value[..]));
+                cursor.advance().unwrap();
+            }
+            prop_assert!(cursor.at_end);
+        }
+
+        #[test]
+        fn garbage_ends_or_errs(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(mut cursor) = Cursor::new(&bytes) {
+                while !cursor.at_end && cursor.advance().is_ok() && !cursor.at_end {}
+            }
+        }
+
+        #[test]
+        fn prefixes_never_contradict_keys(
+            a in prop::collection::vec(any::<u8>(), 0..12), b in prop::collection::vec(any::<u8>(), 0..12),
+        ) {
+            if prefix(&a) < prefix(&b) {
+                prop_assert!(a < b);
+            }
+        }
+    }
+}

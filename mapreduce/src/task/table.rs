@@ -1,0 +1,405 @@
+//! Folding values the moment they are emitted: an open-addressing table from key bytes to totals.
+//!
+//! A slot holds a short key itself, so that finding a frequent word touches one cache line. Inserts
+//! go through a short queue that has asked for their slots' memory before they are looked at: with
+//! a table larger than the caches that hides most of the wait.
+
+use super::run::prefix;
+use super::sort::Entry;
+
+/// Bytes of a key that lie in the slot.
+const HEAD: usize = 16;
+/// Inserts whose memory is on its way.
+const QUEUE: usize = 16;
+/// Slots of a new table.
+const FIRST_SLOTS: usize = 1 << 14;
+/// Slots that the smallest budget allows.
+const FEWEST_SLOTS: usize = 64;
+
+#[derive(Debug, Default, Clone)]
+struct Slot<A> {
+    /// The key's first bytes, padded with zeros.
+    head: [u8; HEAD],
+    /// The key's length plus one; 0: vacant.
+    length: u32,
+    /// Where a key longer than `HEAD` lies in `Table::long_keys`.
+    at: u32,
+    total: A,
+}
+
+#[derive(Debug, Default)]
+struct Queued<A> {
+    head: [u8; HEAD],
+    length: u32,
+    hash: u64,
+    value: A,
+}
+
+/// Totals by key.
+#[derive(Debug)]
+pub(crate) struct Table<A> {
+    slots: Vec<Slot<A>>,
+    used: usize,
+    /// `used` at which the table must grow.
+    grow_at: usize,
+    long_keys: Vec<u8>,
+    queue: [Queued<A>; QUEUE],
+    turn: usize,
+    budget: usize,
+    full: bool,
+}
+
+impl<A: Default> Table<A> {
+    /// A table that asks to be emptied when it takes about `budget` bytes.
+    pub(crate) fn new(budget: usize) -> Self {
+        let most = (budget / (2 * size_of::<Slot<A>>())).max(FEWEST_SLOTS).next_power_of_two();
+        let mut table = Self {
+            slots: Vec::new(),
+            used: 0,
+            grow_at: 0,
+            long_keys: Vec::new(),
+            queue: std::array::from_fn(|_| Queued::default()),
+            turn: 0,
+            budget,
+            full: false,
+        };
+        table.allocate(most.min(FIRST_SLOTS));
+        table
+    }
+
+    fn allocate(&mut self, slots: usize) -> Vec<Slot<A>> {
+        debug_assert!(slots.is_power_of_two());
+        self.grow_at = slots / 8 * 5;
+        let mut new = Vec::new();
+        new.resize_with(slots, Slot::default);
+        std::mem::replace(&mut self.slots, new)
+    }
+
+    /// Whether the table should be emptied before more is added.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Distinct keys.
+    pub(crate) fn len(&self) -> usize {
+        self.used
+    }
+
+    /// Folds `value` into the key's total, now or a little later.
+    #[inline]
+    pub(crate) fn add(&mut self, key: &[u8], value: A, fold: impl Fn(&mut A, A)) {
+        let head = head(key);
+        let hash = hash_head(&head, key.len());
+        if key.len() > HEAD {
+            self.add_long(key, head, hash, value, fold);
+            return;
+        }
+        self.prefetch(hash);
+        let turn = self.turn % QUEUE;
+        self.turn = turn + 1;
+        let length = key.len() as u32 + 1;
+        let due = std::mem::replace(&mut self.queue[turn], Queued { head, length, hash, value });
+        if due.length != 0 {
+            self.add_due(due, fold);
+        }
+    }
+
+    /// Does the inserts that are queued.
+    pub(crate) fn settle(&mut self, fold: impl Fn(&mut A, A)) {
+        for turn in 0..QUEUE {
+            let due = std::mem::take(&mut self.queue[turn]);
+            if due.length != 0 {
+                self.add_due(due, &fold);
+            }
+        }
+    }
+
+    #[inline]
+    fn prefetch(&self, hash: u64) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let at = hash as usize & (self.slots.len() - 1);
+            // SAFETY: `at` is below the number of slots, a power of two; a prefetch reads nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.slots.as_ptr().add(at).cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = hash;
+    }
+
+    #[inline]
+    fn add_due(&mut self, due: Queued<A>, fold: impl Fn(&mut A, A)) {
+        let mask = self.slots.len() - 1;
+        let mut at = due.hash as usize & mask;
+        loop {
+            // SAFETY: `at` is masked to below the number of slots, a power of two.
+            let slot = unsafe { self.slots.get_unchecked_mut(at) };
+            if slot.length == due.length && slot.head == due.head {
+                fold(&mut slot.total, due.value);
+                return;
+            }
+            if slot.length == 0 {
+                *slot = Slot { head: due.head, length: due.length, at: 0, total: due.value };
+                self.inserted();
+                return;
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    fn add_long(
+        &mut self,
+        key: &[u8],
+        head: [u8; HEAD],
+        hash: u64,
+        value: A,
+        fold: impl Fn(&mut A, A),
+    ) {
+        let hash = hash_tail(hash, &key[HEAD..]);
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        let length = key.len() as u32 + 1;
+        loop {
+            let slot = &mut self.slots[at];
+            if slot.length == length && slot.head == head {
+                let from = slot.at as usize;
+                if self.long_keys[from + HEAD..from + key.len()] == key[HEAD..] {
+                    fold(&mut slot.total, value);
+                    return;
+                }
+            }
+            if slot.length == 0 {
+                *slot = Slot { head, length, at: self.long_keys.len() as u32, total: value };
+                self.long_keys.extend_from_slice(key);
+                self.inserted();
+                return;
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn inserted_at_limit(&mut self) {
+        let slots_bytes = self.slots.len() * size_of::<Slot<A>>();
+        let grown = 3 * slots_bytes + self.long_keys.len();
+        let emptied = slots_bytes + self.used * 2 * size_of::<Entry>() + self.long_keys.len();
+        if emptied >= self.budget || (self.used >= self.grow_at && grown > self.budget) {
+            self.full = true;
+        }
+        // A full table is emptied by its owner within `QUEUE` inserts; it still grows when a small
+        // one has no room for those.
+        if self.used >= self.grow_at
+            && (!self.full || self.used + 2 * QUEUE >= self.slots.len())
+        {
+            self.grow();
+        }
+    }
+
+    #[inline]
+    fn inserted(&mut self) {
+        self.used += 1;
+        if self.used >= self.grow_at || self.long_keys.len() > self.budget / 2 {
+            self.inserted_at_limit();
+        }
+    }
+
+    fn grow(&mut self) {
+        let old = self.allocate(self.slots.len() * 2);
+        let mask = self.slots.len() - 1;
+        for slot in old {
+            if slot.length == 0 {
+                continue;
+            }
+            let length = slot.length as usize - 1;
+            let mut hash = hash_head(&slot.head, length);
+            if length > HEAD {
+                let from = slot.at as usize;
+                hash = hash_tail(hash, &self.long_keys[from + HEAD..from + length]);
+            }
+            let mut at = hash as usize & mask;
+            while self.slots[at].length != 0 {
+                at = (at + 1) & mask;
+            }
+            self.slots[at] = slot;
+        }
+    }
+
+    /// An entry for every key, in no order; `at` is the number of the slot.
+    pub(crate) fn entries(&self, mut partition_of: impl FnMut(&[u8]) -> u32) -> Vec<Entry> {
+        let mut entries = Vec::with_capacity(self.used);
+        for (at, slot) in self.slots.iter().enumerate() {
+            if slot.length != 0 {
+                let key = self.key(at as u32);
+                let partition = partition_of(key);
+                entries.push(Entry { prefix: prefix(&slot.head), at: at as u32, partition });
+            }
+        }
+        entries
+    }
+
+    /// The key in a slot.
+    #[inline]
+    pub(crate) fn key(&self, at: u32) -> &[u8] {
+        let slot = &self.slots[at as usize];
+        let length = slot.length as usize - 1;
+        if length <= HEAD {
+            &slot.head[..length]
+        } else {
+            &self.long_keys[slot.at as usize..slot.at as usize + length]
+        }
+    }
+
+    /// The total in a slot.
+    #[inline]
+    pub(crate) fn total(&self, at: u32) -> &A {
+        &self.slots[at as usize].total
+    }
+
+    /// Makes the table empty; its memory stays for what comes.
+    pub(crate) fn clear(&mut self) {
+        self.slots.iter_mut().for_each(|slot| *slot = Slot::default());
+        self.long_keys.clear();
+        self.used = 0;
+        self.full = false;
+    }
+}
+
+#[inline]
+fn hash_head(head: &[u8; HEAD], length: usize) -> u64 {
+    let word = |at: usize| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&head[at..at + 8]);
+        u64::from_le_bytes(bytes)
+    };
+    let product = u128::from(word(0) ^ 0xa076_1d64_78bd_642f ^ length as u64)
+        * u128::from(word(8) ^ 0xe703_7ed1_a0b4_28db);
+    (product >> 64) as u64 ^ product as u64
+}
+
+fn hash_tail(hash: u64, tail: &[u8]) -> u64 {
+    hash ^ crate::partition::hash(tail)
+}
+
+/// The first bytes of a key, padded with zeros.
+#[inline]
+fn head(key: &[u8]) -> [u8; HEAD] {
+    #[cfg(target_arch = "x86_64")]
+    {
+        const PAGE: usize = 4096;
+        let in_page = key.as_ptr() as usize % PAGE;
+        if !key.is_empty() && (in_page <= PAGE - HEAD || key.len() >= HEAD) {
+            return head_by_one_load(key);
+        }
+    }
+    let mut head = [0; HEAD];
+    let bytes = key.len().min(HEAD);
+    head[..bytes].copy_from_slice(&key[..bytes]);
+    head
+}
+
+/// Loads sixteen bytes whatever the key's length and masks the rest away: no branch depends on the
+/// length, which a processor could not predict for words of a text.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn head_by_one_load(key: &[u8]) -> [u8; HEAD] {
+    use std::arch::asm;
+    use std::arch::x86_64::{__m128i, _mm_and_si128, _mm_loadu_si128, _mm_storeu_si128};
+    static MASK: [u8; 2 * HEAD] = {
+        let mut mask = [0; 2 * HEAD];
+        let mut at = 0;
+        while at < HEAD {
+            mask[at] = 0xff;
+            at += 1;
+        }
+        mask
+    };
+    let kept = key.len().min(HEAD);
+    let bytes: __m128i;
+    // SAFETY: the load can't fault: the caller made sure that the key is not empty and that the
+    // sixteen bytes from its start lie in the key or in the same page as its first byte. Bytes
+    // beyond the key are read by an instruction the compiler knows nothing about and masked away.
+    unsafe {
+        asm!(
+            "movdqu {bytes}, xmmword ptr [{key}]",
+            bytes = out(xmm_reg) bytes,
+            key = in(reg) key.as_ptr(),
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    let mut head = [0; HEAD];
+    // SAFETY: sixteen bytes from `HEAD - kept`, at most 16, lie in the 32 of the mask; `head` has
+    // sixteen bytes. SSE2 belongs to every x86-64.
+    unsafe {
+        let mask = _mm_loadu_si128(MASK.as_ptr().add(HEAD - kept).cast());
+        _mm_storeu_si128(head.as_mut_ptr().cast(), _mm_and_si128(bytes, mask));
+    }
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn totals(table: &Table<u64>) -> BTreeMap<Vec<u8>, u64> {
+        table
+            .entries(|_| 0)
+            .iter()
+            .map(|entry| (table.key(entry.at).to_vec(), *table.total(entry.at)))
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn totals_are_those_of_a_map(
+            keys in prop::collection::vec(
+                prop::collection::vec(prop_oneof![Just(0u8), Just(b'a'), Just(255u8)], 0..24),
+                0..600,
+            ),
+        ) {
+            let mut table = Table::new(1 << 12);
+            let mut expected = BTreeMap::new();
+            for key in &keys {
+                table.add(key, 1, |total, value| *total += value);
+                *expected.entry(key.clone()).or_insert(0) += 1u64;
+            }
+            table.settle(|total, value| *total += value);
+            prop_assert_eq!(table.len(), expected.len());
+            prop_assert_eq!(totals(&table), expected);
+        }
+    }
+
+    #[test]
+    fn a_small_budget_makes_a_full_table_that_can_be_used_again() {
+        let mut table: Table<u64> = Table::new(10_000);
+        for round in 0..3 {
+            let mut added = 0;
+            while !table.is_full() {
+                table.add(format!("word {round} {added}").as_bytes(), 1, |a, b| *a += b);
+                added += 1;
+                assert!(added < 1000);
+            }
+            table.settle(|a, b| *a += b);
+            assert_eq!(table.len(), added);
+            table.clear();
+        }
+    }
+
+    #[test]
+    fn heads_are_right_everywhere_in_a_page() {
+        let text: Vec<u8> = (0..10_000u32).map(|n| (n % 251) as u8 + 1).collect();
+        for at in 0..text.len() - 20 {
+            for length in [0, 1, 7, 15, 16, 17] {
+                let key = &text[at..at + length];
+                let mut expected = [0; HEAD];
+                let bytes = length.min(HEAD);
+                expected[..bytes].copy_from_slice(&key[..bytes]);
+                assert_eq!(head(key), expected);
+            }
+        }
+    }
+}
