@@ -27,6 +27,9 @@ pub struct Cp {
     /// Files copied at the same time
     #[arg(short = 't', value_name = "N", default_value_t = THREADS_DEFAULT)]
     pub threads: usize,
+    /// Accepted for FsShell's sake: how many files wait is bounded in any case
+    #[arg(short = 'q', value_name = "N", hide = true)]
+    pub queue: Option<usize>,
     /// Files and directories, globs are expanded; then the target
     #[arg(required = true, num_args = 2.., value_name = "PATH... TARGET")]
     pub paths: Vec<String>,

@@ -25,6 +25,9 @@ pub struct Get {
     /// Files copied at the same time
     #[arg(short = 't', value_name = "N", default_value_t = THREADS_DEFAULT)]
     pub threads: usize,
+    /// Accepted for FsShell's sake: how many files wait is bounded in any case
+    #[arg(short = 'q', value_name = "N", hide = true)]
+    pub queue: Option<usize>,
     /// Files and directories, globs are expanded; then the local target, or - for standard output.
     /// With one path alone, the target is the working directory
     #[arg(required = true, value_name = "PATH... LOCAL")]

@@ -25,6 +25,9 @@ pub struct Put {
     /// Files copied at the same time
     #[arg(short = 't', value_name = "N", default_value_t = THREADS_DEFAULT)]
     pub threads: usize,
+    /// Accepted for FsShell's sake: how many files wait is bounded in any case
+    #[arg(short = 'q', value_name = "N", hide = true)]
+    pub queue: Option<usize>,
     /// Local files and directories, or - for standard input; then the target. With one path alone,
     /// the target is the home directory
     #[arg(required = true, value_name = "LOCAL... TARGET")]
