@@ -111,7 +111,8 @@ pub struct ClientConfig {
     pub block_acquire_failures_max: u32,
     /// How file checksums are put together (`dfs.checksum.combine.mode`).
     pub checksum_combine: ChecksumCombine,
-    properties: BTreeMap<String, String>,
+    /// Every property that was set, by its key: see [`ClientConfig::get`].
+    pub properties: BTreeMap<String, String>,
 }
 
 impl Default for ClientConfig {

@@ -38,3 +38,8 @@ pub use status::{
 };
 pub use url::{Authority, DEFAULT_PORT, FsUrl};
 pub use writer::FileWriter;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -221,9 +221,19 @@ impl Pipeline {
         self.stamp
     }
 
+    /// Whether packets and acks flow, so that the connection is to be watched.
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.state == State::Streaming
+    }
+
     /// Whether all that was queued is acked.
     pub(crate) fn is_drained(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// The nodes that failed.
+    pub(crate) fn failed(&self) -> &[Node] {
+        &self.failed
     }
 
     /// Readers may know bytes of this block from now on, so a lost node is replaced sooner.

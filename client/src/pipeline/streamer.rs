@@ -29,6 +29,10 @@ use crate::pipeline::state::{Action, Event, PacketInfo, Pipeline, Settings};
 use crate::pipeline::wire::{self, Place};
 use crate::writer::Verdict;
 
+/// How long a datanode that failed is not asked for again (HDFS
+/// `dfs.client.write.exclude.nodes.cache.expiry.interval.millis`).
+const EXCLUDED_EXPIRY: Duration = Duration::from_secs(600);
+
 /// What a file needs said about it in every call.
 pub(crate) struct FileBeingWritten {
     pub(crate) path: String,
@@ -135,8 +139,8 @@ pub(crate) struct Streamer {
     window: VecDeque<Item>,
     connection: Option<Connection>,
     work: Option<Work>,
-    /// Datanodes that failed in this file.
-    excluded: Vec<proto::DatanodeInfoProto>,
+    /// Datanodes that failed in this file, and when.
+    excluded: Vec<(Instant, proto::DatanodeInfoProto)>,
     blocks_abandoned: u32,
     flush: Option<oneshot::Sender<()>>,
     close: Option<oneshot::Sender<()>>,
@@ -220,10 +224,13 @@ impl Streamer {
                 None => std::future::pending().await,
             }
         };
+        // Before the namenode knows a rebuilt pipeline nothing is due on its connection; if it
+        // breaks meanwhile, that is found as soon as packets flow.
+        let streaming = pipeline.is_some_and(Pipeline::is_streaming);
         let socket = async {
             match &mut self.connection {
-                Some(connection) => connection.progress(&self.window).await,
-                None => std::future::pending().await,
+                Some(connection) if streaming => connection.progress(&self.window).await,
+                _ => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -293,7 +300,7 @@ impl Streamer {
 
     fn ask_block(&mut self) {
         let (fs, file) = (self.fs.clone(), self.file.clone());
-        let (previous, excluded) = (self.previous.clone(), self.excluded.clone());
+        let (previous, excluded) = (self.previous.clone(), self.excluded());
         self.work = Some(Box::pin(async move {
             let block = wire::add_block(fs, file, previous, excluded).await?;
             Ok(Outcome::Block(Box::new(block)))
@@ -470,7 +477,7 @@ impl Streamer {
                 })
             }
             Action::Replace { nodes, failed } => {
-                let mut excluded = self.excluded.clone();
+                let mut excluded = self.excluded();
                 excluded.extend(places(&failed).into_iter().map(|place| place.info));
                 let block = block(current.pipeline.stamp(), current.pipeline.acked());
                 let existing = places(&nodes);
@@ -508,9 +515,20 @@ impl Streamer {
         }
     }
 
+    /// The datanodes that failed lately. Later blocks may try the others again.
+    fn excluded(&self) -> Vec<proto::DatanodeInfoProto> {
+        let lately = self.excluded.iter().filter(|(since, _)| since.elapsed() < EXCLUDED_EXPIRY);
+        lately.map(|(_, node)| node.clone()).collect()
+    }
+
     fn finish_block(&mut self) {
         self.connection = None;
         if let Some(current) = self.current.take() {
+            let failed = current.pipeline.failed().iter().filter_map(|node| {
+                let place = current.places.get(*node)?;
+                Some((Instant::now(), place.info.clone()))
+            });
+            self.excluded.extend(failed);
             let mut block = current.block;
             block.generation_stamp = current.pipeline.stamp();
             block.num_bytes = Some(current.pipeline.acked());
@@ -523,7 +541,7 @@ impl Streamer {
     fn abandon(&mut self, bad: usize, cause: &str) -> Result<()> {
         let Some(current) = self.current.take() else { return Ok(()) };
         if let Some(place) = current.places.get(bad) {
-            self.excluded.push(place.info.clone());
+            self.excluded.push((Instant::now(), place.info.clone()));
         }
         self.blocks_abandoned += 1;
         let give_up = self.blocks_abandoned > self.fs.config.block_write_retries;
@@ -533,7 +551,7 @@ impl Streamer {
             format!("no pipeline of datanodes could be set up; last: {cause}"),
         );
         let (fs, file) = (self.fs.clone(), self.file.clone());
-        let (previous, excluded) = (self.previous.clone(), self.excluded.clone());
+        let (previous, excluded) = (self.previous.clone(), self.excluded());
         self.work = Some(Box::pin(async move {
             wire::abandon_block(&fs, &file, current.block).await?;
             if give_up {

@@ -70,7 +70,10 @@ fn a_new_block_that_no_node_takes_is_abandoned() {
     assert_eq!(add(&mut pipeline, packet(0, 10)), []);
     let cause = "refused".to_owned();
     let failed = Event::SetupFailed { bad: Some(1), cause: cause.clone() };
-    assert_eq!(feed(&mut pipeline, failed), [Action::Disconnect, Action::Abandon { bad: 8, cause }]);
+    assert_eq!(
+        feed(&mut pipeline, failed),
+        [Action::Disconnect, Action::Abandon { bad: 8, cause }]
+    );
     assert_eq!(feed(&mut pipeline, Event::SetupDone), [], "late news is ignored");
 }
 
@@ -383,9 +386,9 @@ impl World {
     /// The packet travels down the pipeline; a node may die before or after it has taken it.
     fn send(&mut self, seqno: i64) -> Event {
         let info = self.packets[seqno as usize];
-        let start = seqno.checked_sub(1).map_or(0, |before| {
-            if before < 0 { 0 } else { self.packets[before as usize].end }
-        });
+        let start = seqno
+            .checked_sub(1)
+            .map_or(0, |before| if before < 0 { 0 } else { self.packets[before as usize].end });
         for (index, node) in self.connected.clone().into_iter().enumerate() {
             let fate = self.tape.next(10);
             if fate == 9 {
