@@ -11,6 +11,8 @@
 //! Promises: the same entries in the same order give an equal namespace, whatever the clock, the configuration and
 //! the machine; an entry that does not fit the state is a [`Divergence`] and never a guess.
 
+#![deny(clippy::disallowed_methods, clippy::iter_over_hash_type)]
+
 pub mod access;
 mod children;
 pub mod codec;

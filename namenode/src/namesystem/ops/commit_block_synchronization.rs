@@ -54,7 +54,10 @@ pub fn check(ns: &Namespace, request: &Request, ctx: &Ctx<'_>) -> Result<Proposa
     let slot = match ns.tree.slot_of(request.file) {
         Some(slot) if ns.tree.get(slot).file().is_some_and(|file| file.block(id).is_some()) => slot,
         _ => {
-            return fail(ErrorKind::NotFound, format!("Block blk_{id} belongs to no file any more"));
+            return fail(
+                ErrorKind::NotFound,
+                format!("Block blk_{id} belongs to no file any more"),
+            );
         }
     };
     let path = || ns.tree.path_of_slot(slot);
