@@ -1,5 +1,7 @@
 //! Where machines stand: racks, and how near a node is to a client.
 
+#![deny(clippy::disallowed_methods, clippy::iter_over_hash_type)]
+
 use std::net::IpAddr;
 
 /// The rack of a node that names none (HDFS `NetworkTopology.DEFAULT_RACK`).

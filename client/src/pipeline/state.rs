@@ -20,6 +20,8 @@
 //! The machine knows no socket and no clock: the caller performs the actions one by one, tells how
 //! they went, and says what time it is.
 
+#![deny(clippy::disallowed_methods, clippy::iter_over_hash_type)]
+
 use std::collections::VecDeque;
 use std::time::Duration;
 

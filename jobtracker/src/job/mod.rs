@@ -4,6 +4,8 @@
 //! calls them while events come in, [`replay`] calls them with what the history says, so a job that
 //! was read back is the job that was written down.
 
+#![deny(clippy::disallowed_methods, clippy::iter_over_hash_type)]
+
 mod attempt;
 pub mod replay;
 mod status;

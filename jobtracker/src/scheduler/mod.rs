@@ -13,6 +13,8 @@
 //! map that has to run again when all slots are taken gets one from a reduce of its own job.
 //! 3. Whatever a worker had is given up when the worker is.
 
+#![deny(clippy::disallowed_methods, clippy::iter_over_hash_type)]
+
 mod contact;
 mod ending;
 mod event;

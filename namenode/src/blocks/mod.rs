@@ -11,6 +11,8 @@
 //! Promises: no decision removes the last good replica of a block; any order of reports and
 //! losses ends, given enough nodes and quiet, in the wanted number of good replicas.
 
+#![deny(clippy::disallowed_methods, clippy::iter_over_hash_type)]
+
 pub mod map;
 pub mod placement;
 pub mod recovery;
