@@ -11,7 +11,9 @@
 //!                        └─ Dead ◀─────────────────────────────┘
 //! ```
 
-use std::collections::BTreeMap;
+#![deny(clippy::disallowed_methods, clippy::iter_over_hash_type)]
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::blocks::placement::Candidate;
 use crate::blocks::{NodeId, StorageId};
@@ -87,6 +89,10 @@ pub struct Datanode {
     pub assigned: u32,
     /// The stream that speaks for it.
     pub session: u64,
+    /// Storages that have reported in full since it registered.
+    reported: BTreeSet<StorageId>,
+    /// When it was last expected to report in full.
+    report_asked_ms: u64,
 }
 
 impl Datanode {
@@ -260,6 +266,8 @@ impl NodeTable {
             node.last_heard_wall_ms = wall_ms;
             node.session = session;
             node.assigned = 0;
+            node.reported.clear();
+            node.report_asked_ms = now_ms;
             return Ok(Registered { id, displaced });
         }
         let id = NodeId(u32::try_from(self.nodes.len()).map_err(|_| "too many datanodes")?);
@@ -277,6 +285,8 @@ impl NodeTable {
             active_transfers: 0,
             assigned: 0,
             session,
+            reported: BTreeSet::new(),
+            report_asked_ms: now_ms,
         });
         self.by_uuid.insert(uuid, id);
         Ok(Registered { id, displaced })
@@ -379,11 +389,36 @@ impl NodeTable {
         }
     }
 
-    /// A complete block report arrived.
-    pub fn reported(&mut self, node: NodeId, wall_ms: u64) {
+    /// Whether this stream was the node's last and the node is suspected.
+    #[must_use]
+    pub fn is_suspect(&self, node: NodeId, session: u64) -> bool {
+        self.get(node).is_some_and(|n| n.session == session && n.liveness == Liveness::Suspected)
+    }
+
+    /// A complete block report of this storage arrived.
+    pub fn reported(&mut self, node: NodeId, storage: StorageId, wall_ms: u64) {
         if let Some(node) = self.nodes.get_mut(node.0 as usize) {
             node.last_report_wall_ms = wall_ms;
+            node.reported.insert(storage);
         }
+    }
+
+    /// Live nodes of whose working storages one has not reported for `patience_ms` since it
+    /// registered or was last asked: they are to be asked (again), and count as asked.
+    pub fn overdue_reports(&mut self, now_ms: u64, patience_ms: u64) -> Vec<NodeId> {
+        let mut overdue = Vec::new();
+        for node in &mut self.nodes {
+            let complete = node.storages.iter().enumerate().all(|(at, storage)| {
+                storage.failed
+                    || u16::try_from(at).is_ok_and(|at| node.reported.contains(&StorageId(at)))
+            });
+            let due = now_ms.saturating_sub(node.report_asked_ms) >= patience_ms;
+            if node.liveness == Liveness::Live && !complete && due {
+                node.report_asked_ms = now_ms;
+                overdue.push(node.id);
+            }
+        }
+        overdue
     }
 
     /// The node of this number.

@@ -11,7 +11,13 @@
 
 pub mod blocks;
 pub mod config;
+mod daemon;
 pub mod datanodes;
+pub mod front;
+pub mod journal;
+pub mod namesystem;
+pub mod service;
 pub mod topology;
 
-pub use config::Config;
+pub use config::{Config, XML_KEYS};
+pub use daemon::{format, run};

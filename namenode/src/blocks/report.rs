@@ -134,6 +134,13 @@ impl BlockManager {
         self.evaluate(block);
     }
 
+    /// A removal order could not be sent: it is due again in a moment.
+    pub fn invalidation_failed(&mut self, node: NodeId, blocks: &[(BlockId, u64)], now_ms: u64) {
+        for &(block, gen_stamp) in blocks {
+            self.doom(node, block, gen_stamp, now_ms + self.settings.unknown_grace_ms);
+        }
+    }
+
     fn remember(&mut self, node: NodeId, block: BlockId, present: bool, now_ms: u64) {
         let oldest = now_ms.saturating_sub(self.settings.report_overlap_ms);
         let recent = self.recent.entry(node).or_default();
