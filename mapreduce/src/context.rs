@@ -49,14 +49,6 @@ impl Shared {
         self.ticks.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_phase(&self, phase: &'static str, fraction: f64) {
-        let mut state = self.state.lock();
-        state.phase = phase;
-        state.fraction = fraction;
-        drop(state);
-        self.tick();
-    }
-
     /// The attempt's state as a message.
     pub(crate) fn progress(&self, attempt_id: &str) -> task::Progress {
         let state = self.state.lock();

@@ -130,7 +130,7 @@ impl Files {
             Self::Local => local::open(path),
             Self::Hdfs(fs) => {
                 let reader = fs.open(path)?;
-                Ok(InputFile { length: reader.len(), kind: InputKind::Hdfs(reader) })
+                Ok(InputFile { length: reader.len(), kind: InputKind::Hdfs(Box::new(reader)) })
             }
         }
     }
@@ -144,7 +144,7 @@ impl Files {
             Self::Local => local::create(path),
             Self::Hdfs(fs) => {
                 let writer = fs.create(path, &CreateOptions::overwrite())?;
-                Ok(OutputFile(OutputKind::Hdfs(writer)))
+                Ok(OutputFile(OutputKind::Hdfs(Box::new(writer))))
             }
         }
     }
@@ -196,7 +196,7 @@ impl Files {
 
 enum InputKind {
     Local(Arc<Mmap>),
-    Hdfs(blocking::FileReader),
+    Hdfs(Box<blocking::FileReader>),
 }
 
 /// A file open for reading at any position.
@@ -303,7 +303,7 @@ impl MappedPart {
 
 enum OutputKind {
     Local(std::fs::File, String),
-    Hdfs(blocking::FileWriter),
+    Hdfs(Box<blocking::FileWriter>),
 }
 
 /// A file open for writing. It counts only after [`OutputFile::close`].

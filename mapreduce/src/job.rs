@@ -68,8 +68,7 @@ pub(crate) trait Program: Send + Sync {
     fn has_reducer(&self) -> bool;
     fn splits(&self, context: &SplitContext<'_>) -> Result<Vec<InputSplit>>;
     /// Maps into a segment, for reducers.
-    fn map(&self, split: &InputSplit, env: &Environment, context: &mut Context)
-    -> Result<Segment>;
+    fn map(&self, split: &InputSplit, env: &Environment, context: &mut Context) -> Result<Segment>;
     /// Maps into an output file, in a job without reducers.
     fn map_only(
         &self,
@@ -385,12 +384,7 @@ where
         self.mapped.input.splits(context)
     }
 
-    fn map(
-        &self,
-        split: &InputSplit,
-        env: &Environment,
-        context: &mut Context,
-    ) -> Result<Segment> {
+    fn map(&self, split: &InputSplit, env: &Environment, context: &mut Context) -> Result<Segment> {
         let Mapped { mapper, input, combiner, partitioner } = &self.mapped;
         let (combiner, partitioner) = (combiner.clone(), partitioner.clone());
         map_to_segment(mapper.clone(), input, combiner, partitioner, split, env, context)

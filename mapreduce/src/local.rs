@@ -120,15 +120,19 @@ impl Run<'_> {
         let (maps, reduces) = (splits.len(), self.reduces as usize);
         progress(LocalProgress { maps: (0, maps), reduces: (0, reduces) });
         let segments: Mutex<Vec<Arc<MappedSegment>>> = Mutex::default();
-        self.parallel(maps, &|index| {
-            if reduces == 0 {
-                self.map_only(index, &splits[index])?;
-            } else {
-                let segment = self.map(index, &splits[index])?;
-                segments.lock().push(Arc::new(segment));
-            }
-            Ok(())
-        }, &|done| progress(LocalProgress { maps: (done, maps), reduces: (0, reduces) }))?;
+        self.parallel(
+            maps,
+            &|index| {
+                if reduces == 0 {
+                    self.map_only(index, &splits[index])?;
+                } else {
+                    let segment = self.map(index, &splits[index])?;
+                    segments.lock().push(Arc::new(segment));
+                }
+                Ok(())
+            },
+            &|done| progress(LocalProgress { maps: (done, maps), reduces: (0, reduces) }),
+        )?;
         let segments = segments.into_inner();
         self.parallel(reduces, &|index| self.reduce(index, &segments).map(drop), &|done| {
             progress(LocalProgress { maps: (maps, maps), reduces: (done, reduces) });

@@ -155,7 +155,10 @@ mod tests {
 
     #[test]
     fn braces_are_alternatives() {
-        assert_eq!(alternatives("/a/{x,y}/{1,2}").unwrap(), ["/a/x/1", "/a/x/2", "/a/y/1", "/a/y/2"]);
+        assert_eq!(
+            alternatives("/a/{x,y}/{1,2}").unwrap(),
+            ["/a/x/1", "/a/x/2", "/a/y/1", "/a/y/2"]
+        );
         assert!(alternatives(&"{a,b}".repeat(30)).is_err());
     }
 

@@ -343,9 +343,9 @@ impl PieceReader {
         } else {
             self.read(self.at, rest)?;
         }
-        self.window.end_if_holds(self.at).with_context(|| {
-            format!("{} has become shorter while it was read", self.path)
-        })
+        self.window
+            .end_if_holds(self.at)
+            .with_context(|| format!("{} has become shorter while it was read", self.path))
     }
 
     fn read(&mut self, at: u64, rest: u64) -> Result<()> {

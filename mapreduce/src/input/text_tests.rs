@@ -53,7 +53,8 @@ fn every_line_once_for_every_split_size() {
     let text = "one\r\ntwo\n\nvier äöü 文字\r\n\n\nlast without end".as_bytes();
     with_file(text, |path| {
         for size in 1..=text.len() as u64 {
-            let cuts: Vec<u64> = (1..).map(|n| n * size).take_while(|&c| c < text.len() as u64).collect();
+            let cuts: Vec<u64> =
+                (1..).map(|n| n * size).take_while(|&c| c < text.len() as u64).collect();
             assert_eq!(read_all(path, &cuts, text.len() as u64), naive(text), "splits of {size}");
         }
     });
@@ -67,7 +68,9 @@ fn lines_longer_than_any_buffer_are_whole() {
     text.extend_from_slice(b"\nc\n");
     let length = text.len() as u64;
     with_file(&text, |path| {
-        for cuts in [vec![], vec![10], vec![length / 2], vec![length - 3], vec![length - 2, length - 1]] {
+        for cuts in
+            [vec![], vec![10], vec![length / 2], vec![length - 3], vec![length - 2, length - 1]]
+        {
             assert_eq!(read_all(path, &cuts, length), naive(&text), "cuts at {cuts:?}");
         }
     });

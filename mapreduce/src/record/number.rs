@@ -143,34 +143,34 @@ copied_record!(i32, "i32",
 // IEEE total order: the bits of positive numbers already compare right, those of negative ones
 // compare backwards.
 copied_record!(f64, "f64",
-    encode(value, out) {
-        let bits = value.to_bits();
-        let ordered = if bits >> 63 == 1 { !bits } else { bits | (1 << 63) };
-        out.extend_from_slice(&ordered.to_be_bytes());
-    },
-    decode(bytes) {
-        let ordered = u64::from_be_bytes(*take(bytes, "f64")?);
-        let bits = if ordered >> 63 == 1 { ordered & !(1 << 63) } else { !ordered };
-        Ok(Self::from_bits(bits))
-    },
-    print(value, out) {
-        write!(out, "{value:?}").expect("invariant: writing to a Vec can't fail");
-        true
-    });
+encode(value, out) {
+    let bits = value.to_bits();
+    let ordered = if bits >> 63 == 1 { !bits } else { bits | (1 << 63) };
+    out.extend_from_slice(&ordered.to_be_bytes());
+},
+decode(bytes) {
+    let ordered = u64::from_be_bytes(*take(bytes, "f64")?);
+    let bits = if ordered >> 63 == 1 { ordered & !(1 << 63) } else { !ordered };
+    Ok(Self::from_bits(bits))
+},
+print(value, out) {
+    write!(out, "{value:?}").expect("invariant: writing to a Vec can't fail");
+    true
+});
 
 copied_record!(bool, "bool",
-    encode(value, out) { out.push(u8::from(value)) },
-    decode(bytes) {
-        match take::<1>(bytes, "bool")?[0] {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(DecodeError(1, "bool")),
-        }
-    },
-    print(value, out) {
-        out.extend_from_slice(if value { b"true" } else { b"false" });
-        true
-    });
+encode(value, out) { out.push(u8::from(value)) },
+decode(bytes) {
+    match take::<1>(bytes, "bool")?[0] {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(DecodeError(1, "bool")),
+    }
+},
+print(value, out) {
+    out.extend_from_slice(if value { b"true" } else { b"false" });
+    true
+});
 
 copied_record!((), "()",
     encode(_value, _out) {},

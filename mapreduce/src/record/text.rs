@@ -136,10 +136,7 @@ impl Record for String {
         utf8(bytes)
     }
 
-    fn decode_part<'a>(
-        bytes: &mut &'a [u8],
-        scratch: &'a Scratch,
-    ) -> Result<&'a str, DecodeError> {
+    fn decode_part<'a>(bytes: &mut &'a [u8], scratch: &'a Scratch) -> Result<&'a str, DecodeError> {
         utf8(decode_bytes_part(bytes, scratch)?)
     }
 

@@ -202,9 +202,8 @@ fn read_orders(mut stream: impl Read, orders: &Sender<Order>, running: &Mutex<Ru
         };
         match message {
             Some(to_task::Message::Launch(launch)) => {
-                if orders.send(Order::Launch(Box::new(launch))).is_err() {
-                    return;
-                }
+                // The receiver is gone when the process is about to leave; the next read ends this.
+                let _ = orders.send(Order::Launch(Box::new(launch)));
             }
             Some(to_task::Message::MapOutputs(outputs)) => {
                 let running = running.lock();

@@ -163,7 +163,7 @@ mod tests {
         #[test]
         fn garbage_ends_or_errs(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(mut cursor) = Cursor::new(&bytes) {
-                while !cursor.at_end && cursor.advance().is_ok() && !cursor.at_end {}
+                while !cursor.at_end && cursor.advance().is_ok() {}
             }
         }
 

@@ -173,7 +173,9 @@ mod tests {
     #[test]
     fn long_shared_prefixes_and_many_equal_keys_are_sorted() {
         let mut keys: Vec<Vec<u8>> = (0..3000u32)
-            .map(|n| format!("http://www.example.org/{}", n.wrapping_mul(2_654_435_761) % 500).into())
+            .map(|n| {
+                format!("http://www.example.org/{}", n.wrapping_mul(2_654_435_761) % 500).into()
+            })
             .collect();
         keys.extend((0..100).map(|_| vec![b'z'; 5000]));
         keys.extend((0..100).map(|n| vec![0; n]));

@@ -190,9 +190,7 @@ impl<A: Default> Table<A> {
         }
         // A full table is emptied by its owner within `QUEUE` inserts; it still grows when a small
         // one has no room for those.
-        if self.used >= self.grow_at
-            && (!self.full || self.used + 2 * QUEUE >= self.slots.len())
-        {
+        if self.used >= self.grow_at && (!self.full || self.used + 2 * QUEUE >= self.slots.len()) {
             self.grow();
         }
     }

@@ -1,0 +1,3 @@
+//! Job programs that hfs brings along.
+
+pub mod wordcount;
