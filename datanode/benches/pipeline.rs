@@ -24,7 +24,8 @@ use hfs_protocol::transfer::packet::PacketHeader;
 use hfs_protocol::transfer::packet_reader::PacketReader;
 
 const PACKET_BYTES: usize = 1 << 20;
-const IN_FLIGHT: usize = 16;
+/// What a client lets be unacknowledged: 80 packets of HDFS's usual size, or as many bytes.
+const IN_FLIGHT_BYTES: usize = 80 * 64 * 1024;
 
 fn main() {
     let mut numbers = std::env::args().filter_map(|arg| arg.parse::<usize>().ok());
@@ -140,7 +141,7 @@ fn pipeline(nodes: &[Node], block: u64, bytes: usize, data: &[u8], packet: usize
     let infos: Vec<_> = nodes.iter().map(Node::info).collect();
     let mut writer = Writer::open(&infos, Setup { block, ..Setup::default() }).unwrap();
     let acks = writer.stream.try_clone().unwrap();
-    let (in_flight, slots) = std::sync::mpsc::sync_channel::<()>(IN_FLIGHT);
+    let (in_flight, slots) = std::sync::mpsc::sync_channel::<()>(IN_FLIGHT_BYTES / packet);
     let acked = std::thread::spawn(move || {
         let mut acks = std::io::BufReader::new(acks);
         while slots.recv().is_ok() {

@@ -3,7 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use hfs_daemon::http::Pages;
@@ -23,6 +24,12 @@ use crate::web;
 use crate::xceiver::metrics::TransferMetrics;
 use crate::xceiver::threads::Threads;
 use crate::xceiver::{Xceiver, serve};
+
+/// How long the end waits for transfers to let go of the data directories.
+const FREE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it looks.
+const FREE_PAUSE: Duration = Duration::from_millis(2);
 
 /// Runs a datanode until `shutdown`, or until something ends it for good.
 ///
@@ -63,7 +70,21 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let result = serve_all(&config, listeners, &link, registry, &shutdown).await;
     // Whatever ended it, the rest ends too.
     shutdown.trigger();
+    let stopping = Arc::clone(&store);
+    tokio::task::spawn_blocking(move || stopping.stop_writers()).await?;
+    let left = Arc::downgrade(&store);
+    drop((link, xceiver, store));
+    free(&left).await;
     result
+}
+
+/// Waits until nothing uses the data directories any more, so that whoever starts next in this
+/// process finds them unlocked. A reader that takes nothing is not waited for.
+async fn free(store: &Weak<Store>) {
+    let deadline = tokio::time::Instant::now() + FREE_PATIENCE;
+    while store.strong_count() > 0 && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(FREE_PAUSE).await;
+    }
 }
 
 async fn serve_all(

@@ -1,5 +1,5 @@
 //! Whole operations over real sockets, packet by packet.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::result_large_err, clippy::unwrap_used, missing_docs)]
 
 mod common;
 

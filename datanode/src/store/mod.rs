@@ -486,6 +486,16 @@ impl Store {
         )))
     }
 
+    /// Stops every writer: the datanode ends. What was acknowledged is found at the next start.
+    pub fn stop_writers(&self) {
+        let slots: Vec<Arc<Slot>> = self.slots.read().values().cloned().collect();
+        for slot in slots {
+            if let Some(writer) = &slot.lock().writer {
+                writer.stop();
+            }
+        }
+    }
+
     /// Deletes replicas on the namenode's word. One whose generation stamp is higher than the named
     /// one stays: the word was about an older replica. Answers how many are gone.
     pub fn invalidate(&self, blocks: &[Block]) -> usize {

@@ -80,7 +80,8 @@ impl WriterControl {
         self.stopped.load(Ordering::Acquire)
     }
 
-    fn stop(&self) {
+    /// Tells the writer to leave, and wakes it.
+    pub fn stop(&self) {
         let sockets = self.sockets.lock();
         self.stopped.store(true, Ordering::Release);
         sockets.iter().for_each(shut);

@@ -1,6 +1,6 @@
 //! Takes connections and runs one operation after the other on each.
 
-use std::io;
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream as BlockingStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use hfs_protocol::proto::hadoop::hdfs::{
 };
 use hfs_protocol::transfer::op::{self, Op, OpError};
 use prost::Message;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -27,6 +28,9 @@ const FIRST_OP: Duration = Duration::from_secs(30);
 /// How long a connection is kept between operations. Clients keep theirs for 3 s and trust that
 /// the server keeps it longer (HDFS `dfs.datanode.socket.reuse.keepalive`: 4 s).
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// How long a thread waits for a connection's next operation before the runtime does.
+const BUSY_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// How long to wait after a failed accept (out of descriptors, say) before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -108,7 +112,7 @@ async fn connection(xceiver: &Arc<Xceiver>, mut stream: TcpStream, peer: SocketA
         let (tell, told) = oneshot::channel();
         let runner = Arc::clone(xceiver);
         let started = xceiver.threads.run(move || {
-            let after = run(&runner, op, blocking, leftover, peer);
+            let after = run_while_busy(&runner, op, blocking, leftover, peer);
             drop(permit);
             // The connection's task may have ended with the daemon.
             let _ = tell.send(after);
@@ -172,6 +176,46 @@ async fn close_gently(stream: TcpStream) {
         // At most the linger time, and only for a peer that is in the middle of sending.
         let _ = tokio::task::spawn_blocking(move || linger(&blocking)).await;
     }
+}
+
+/// Runs an operation on the calling thread, and those that follow it at once: handing a busy
+/// connection to the runtime and back costs more than a small read does.
+fn run_while_busy(
+    xceiver: &Arc<Xceiver>,
+    op: Op,
+    stream: BlockingStream,
+    leftover: Vec<u8>,
+    peer: SocketAddr,
+) -> After {
+    let mut after = run(xceiver, op, stream, leftover, peer);
+    loop {
+        let After::KeepAlive(stream, leftover) = after else { return after };
+        if !readable_soon(&stream) {
+            return After::KeepAlive(stream, leftover);
+        }
+        let mut buffer = BytesMut::from(&leftover[..]);
+        let filled = read_some(&stream, &mut buffer);
+        let mut rest = buffer.clone();
+        after = match (filled, Op::decode(&mut rest)) {
+            (Ok(1..), Ok(Some(op))) => run(xceiver, op, stream, rest.to_vec(), peer),
+            // Cut in the middle, or garbage: the runtime waits for the rest, or refuses it.
+            (Ok(1..), _) => return After::KeepAlive(stream, buffer.to_vec()),
+            (Ok(0) | Err(_), _) => return After::Close,
+        };
+    }
+}
+
+fn read_some(mut stream: &BlockingStream, buffer: &mut BytesMut) -> io::Result<usize> {
+    let mut bytes = [0; 4096];
+    let read = stream.read(&mut bytes)?;
+    buffer.extend_from_slice(&bytes[..read]);
+    Ok(read)
+}
+
+/// True if the next operation begins to arrive within a moment.
+fn readable_soon(stream: &BlockingStream) -> bool {
+    let mut fds = [PollFd::new(stream, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&BUSY_WAIT)), Ok(1..))
 }
 
 /// Runs one operation on the calling thread.
