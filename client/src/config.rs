@@ -298,9 +298,9 @@ impl ClientConfig {
                 )?;
             }
             "dfs.client.block.write.replace-datanode-on-failure.enable" => {
-                if !boolean(text)? {
-                    self.replace_policy = ReplacePolicy::Never;
-                }
+                let enabled = boolean(text)?;
+                self.replace_policy =
+                    if enabled { self.replace_policy } else { ReplacePolicy::Never };
             }
             "dfs.client.block.write.replace-datanode-on-failure.best-effort" => {
                 self.replace_best_effort = boolean(text)?;

@@ -98,7 +98,7 @@ enum Outcome {
     /// A pipeline is up.
     Connected(TcpStream),
     /// A new node for the pipeline.
-    Place(Option<Place>),
+    Place(Option<Box<Place>>),
     /// A new stamp and the token that goes with it.
     Stamp(u64, proto::TokenProto),
     /// The namenode gave a block.
@@ -360,7 +360,7 @@ impl Streamer {
             Outcome::Place(place) => {
                 let node = match (&mut self.current, place) {
                     (Some(current), Some(place)) => {
-                        current.places.push(place);
+                        current.places.push(*place);
                         Some(current.places.len() - 1)
                     }
                     _ => None,
@@ -483,7 +483,7 @@ impl Streamer {
                 let existing = places(&nodes);
                 Box::pin(async move {
                     let place = wire::additional_datanode(fs, file, block, existing, excluded);
-                    Ok(Outcome::Place(place.await))
+                    Ok(Outcome::Place(place.await.map(Box::new)))
                 })
             }
             Action::Transfer { source, target, stamp, length } => {

@@ -89,6 +89,7 @@ impl FakeDatanode {
 async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
     let dead = state.lock().dead.clone();
     while let Some(Ok((stream, _))) = dead.run_until_cancelled(listener.accept()).await {
+        stream.set_nodelay(true).unwrap();
         state.lock().connections += 1;
         let (state, dead) = (state.clone(), dead.clone());
         tokio::spawn(async move { dead.run_until_cancelled(serve(stream, &state)).await });
@@ -227,6 +228,7 @@ async fn write(
         let address = format!("{}:{}", next.id.ip_addr, next.id.xfer_port);
         let dial = async {
             let mut mirror = TcpStream::connect(&address).await?;
+            mirror.set_nodelay(true)?;
             mirror.write_all(&forwarded.encode()).await?;
             let response = op::read_response_async(&mut mirror).await?;
             io::Result::Ok((mirror, response))
