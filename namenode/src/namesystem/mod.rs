@@ -28,7 +28,7 @@ mod read;
 mod resolve;
 pub mod retry_cache;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod tree;

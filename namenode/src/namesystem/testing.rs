@@ -92,6 +92,13 @@ impl Fixture {
         self.carry_out(proposal)
     }
 
+    /// The entry that would make a directory in `ns`.
+    pub(crate) fn entry_for(ns: &Namespace, path: &str) -> Vec<u8> {
+        let fixture = Self::new();
+        let request = mkdirs::Request { path, mode: 0o755, create_parent: true };
+        mkdirs::check(ns, &request, &fixture.ctx()).unwrap().entry.unwrap().encode()
+    }
+
     pub(crate) fn delete(&mut self, path: &str) -> bool {
         let request = delete::Request { path, recursive: true };
         let proposal = delete::check(&self.ns, &request, &self.ctx()).unwrap();
