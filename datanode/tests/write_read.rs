@@ -214,6 +214,8 @@ fn a_dead_node_downstream_is_named() {
     let refusal = Writer::open(&[node.info(), dead], Setup::default()).err().unwrap();
     assert_eq!(refusal.status(), Status::Error);
     assert_eq!(refusal.first_bad_link.as_deref(), Some(address.as_str()));
+    wait_until("the empty replica is gone", || node.xceiver.active() == 0);
+    assert!(node.store.slot(hfs_protocol::ids::BlockId(BLOCK)).map_or(true, |s| s.held().is_err()));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::error::StoreError;
 use super::layout::{PoolDirs, ReplicaFiles, VERSION_FILE};
 use super::replica::Place;
 use super::version::{Identity, write_pool_version};
+use super::writer::create_dir_durably;
 
 /// Files that may lie in a directory that is still free for a datanode.
 const HARMLESS: [&str; 2] = [lock_dir::FILE_NAME, "lost+found"];
@@ -119,7 +120,7 @@ impl Volume {
             _ => {}
         }
         for dir in [&dirs.finalized, &dirs.rbw, &dirs.tmp] {
-            fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+            create_dir_durably(dir)?;
         }
         let current = dirs.root.join("current");
         if !current.join(VERSION_FILE).exists() {
@@ -143,7 +144,7 @@ impl Volume {
             return Ok(());
         }
         let current = self.dir.join("current");
-        fs::create_dir_all(&current).map_err(StoreError::io("create", &current))?;
+        create_dir_durably(&current)?;
         self.open_pool(pool)?;
         // Last: a directory without this file is still free.
         Identity {

@@ -199,9 +199,10 @@ impl ReplicaWriter {
         if as_rbw { handle.copy_to_rbw() } else { handle.finalize(false) }
     }
 
-    /// Gives up: the replica is removed if it is a copy that did not arrive whole.
-    pub fn discard_copy(self) {
-        self.handle.discard_copy();
+    /// Gives up: the replica is removed if it is a copy that did not arrive whole, or a new one that
+    /// never got a byte.
+    pub fn discard(self) {
+        self.handle.discard();
     }
 }
 
@@ -347,17 +348,25 @@ impl WriteHandle {
         Ok(())
     }
 
-    fn discard_copy(&self) {
+    fn discard(&self) {
         let block = self.slot.block();
         let Ok(mut state) = self.slot.lock_as_writer(&self.control) else { return };
         let Some(held) = state.held.as_ref() else { return };
-        if !matches!(held.replica, Replica::Temporary(_)) {
+        let announced = match &held.replica {
+            Replica::Temporary(_) => false,
+            Replica::Rbw(rbw) if rbw.on_disk == 0 => true,
+            _ => return,
+        };
+        if let Err(error) = super::remove_files(held, block) {
+            tracing::warn!("the beginnings of blk_{block} stay until the next start: {error}");
             return;
         }
-        if let Err(error) = super::remove_files(held, block) {
-            tracing::warn!("an incomplete copy of blk_{block} stays until the next start: {error}");
-        }
+        let gone = named(block, held.replica.stamp(), 0);
         state.held = None;
+        drop(state);
+        if announced {
+            self.store.events.changed(Kind::Deleted, gone, self.volume.storage_uuid());
+        }
     }
 }
 
@@ -375,7 +384,7 @@ pub(super) fn move_files(
     if from.data != to.data {
         match fs::rename(&from.data, &to.data) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !dir.exists() => {
-                fs::create_dir_all(&dir).map_err(StoreError::io("create", &dir))?;
+                create_dir_durably(&dir)?;
                 fs::rename(&from.data, &to.data)
             }
             other => other,
@@ -392,6 +401,24 @@ pub(super) fn move_files(
         return Err(StoreError::io("rename", &from.meta)(error));
     }
     Ok(dir)
+}
+
+/// Makes a directory and its parents so that they outlive a power failure: a replica that is forced
+/// to the disk must be found again.
+pub(super) fn create_dir_durably(dir: &Path) -> Result<(), StoreError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        create_dir_durably(parent)?;
+        match fs::create_dir(dir) {
+            // Another block's writer was faster.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            other => other.map_err(StoreError::io("create", dir))?,
+        }
+        sync_dir(parent)?;
+    }
+    Ok(())
 }
 
 /// Forces a directory's entries to the disk.

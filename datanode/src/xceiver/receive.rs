@@ -265,7 +265,7 @@ pub fn receive_copy(
             .finish_copy(as_rbw)
             .map_err(|error| Refusal::new(Status::Error, error.to_string())),
         Err(refusal) => {
-            writer.discard_copy();
+            writer.discard();
             Err(refusal)
         }
     };

@@ -76,7 +76,12 @@ pub fn write_block(
                 "the pipeline of blk_{id} broke at its setup: {}",
                 refusal.message.as_deref().unwrap_or("refused downstream")
             );
-            drop(opened);
+            if let (Opened::Writer(writer), BlockConstructionStage::PipelineSetupCreate) =
+                (opened, op.stage())
+            {
+                // The client will ask for another block; nobody ever hears of this one.
+                writer.discard();
+            }
             xceiver.metrics.writes_failed.inc();
             send_message(&stream, &*refusal)?;
             linger(&stream);
