@@ -2,10 +2,13 @@
 //!
 //! Standard output is data, standard error is talk. An error is one sentence and a non-zero exit code.
 
+pub mod bench;
 pub mod cluster;
 pub mod daemons;
 pub mod fs;
 pub mod global;
+pub mod job;
+pub mod quickstart;
 
 use std::ffi::OsString;
 use std::io;
@@ -14,8 +17,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use daemons::Flags;
+use daemons::{Flags, Namenode};
 use global::GlobalArgs;
+
+use crate::jobs::wordcount;
 
 /// hfs: a distributed file system that speaks HDFS, and a MapReduce engine.
 #[derive(Debug, Parser)]
@@ -37,16 +42,33 @@ enum Command {
         #[command(subcommand)]
         verb: fs::FsCommand,
     },
+    /// See it work: a cluster of real processes, some text, and its words counted
+    Quickstart(quickstart::Quickstart),
+    /// Figures, as ratios against peers in the same run
+    Bench(bench::BenchCommand),
     /// A real cluster on this machine, in the background
     Cluster(cluster::ClusterCommand),
+    /// Jobs: run a program, see how its job is doing
+    #[command(subcommand)]
+    Job(job::JobCommand),
+    /// Run a namenode: the names of the files and where their blocks are
+    Namenode(Namenode),
     /// Run a datanode: the blocks
     Datanode(Flags<hfs_datanode::Config>),
     /// Run a jobtracker: takes jobs and hands their tasks to workers
     Jobtracker(Flags<hfs_jobtracker::Config>),
+    /// Run a worker: the tasks of jobs
+    Worker(Flags<hfs_worker::Config>),
     /// Print a script that makes the shell complete hfs's words
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
+    },
+    /// The quickstart's job: count words
+    #[command(name = wordcount::VERB, hide = true, disable_help_flag = true)]
+    WordCountJob {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
     },
 }
 
@@ -57,6 +79,10 @@ pub(crate) struct Reported;
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
+    // A job program parses its own flags.
+    if std::env::args_os().nth(1).is_some_and(|word| word == wordcount::VERB) {
+        return wordcount::main_of_verb(std::env::args_os().skip(2).collect());
+    }
     let words = fs::argv::normalize(std::env::args_os().collect(), is_file_verb);
     let parsed = Cli::command().try_get_matches_from(&words);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
@@ -89,18 +115,27 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let Cli { global, command } = cli;
     let done = match command {
         Command::File(verb) | Command::FsShell { verb } => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            return Ok(runtime.block_on(fs::run(verb, &global)));
+            return Ok(runtime()?.block_on(fs::run(verb, &global)));
         }
+        Command::Quickstart(quickstart) => quickstart.run(),
+        Command::Bench(bench) => bench.run(&global),
         Command::Cluster(cluster) => cluster.run(&global),
+        Command::Job(job) => runtime()?.block_on(job::run(job, &global)),
+        Command::Namenode(namenode) => namenode.run(),
         Command::Datanode(flags) => daemons::datanode(&flags),
         Command::Jobtracker(flags) => daemons::jobtracker(&flags),
+        Command::Worker(flags) => daemons::worker(&flags),
+        Command::WordCountJob { arguments } => return Ok(wordcount::main_of_verb(arguments)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hfs", &mut io::stdout());
             Ok(())
         }
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 /// The reader of our output went away, as `head` does: nobody is left to tell.

@@ -1,0 +1,124 @@
+//! `hfs bench`: figures, as ratios against a peer in the same run.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+
+use super::global::GlobalArgs;
+use crate::bench::measure::Row;
+use crate::bench::{self, Bench};
+use crate::cluster::{Cluster, ClusterOptions, Lifetime};
+
+/// A group of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Group {
+    /// put, get and cat of one large file against cp and a plain relay
+    Storage,
+    /// Namespace operations from many connections against a TCP echo
+    Meta,
+    /// An empty job, and word count against a hand-written one
+    Jobs,
+    /// Cold start and idle memory
+    Cluster,
+    /// All of these
+    All,
+}
+
+/// `hfs bench`.
+#[derive(Debug, Args)]
+pub struct BenchCommand {
+    /// What to measure
+    #[arg(value_enum, default_value = "all")]
+    group: Group,
+    /// Measured turns of each side
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    runs: u16,
+    /// Size of the large file, in MiB
+    #[arg(long, default_value_t = 1024)]
+    megabytes: u64,
+    /// Namespace operations in each turn
+    #[arg(long, default_value_t = 20_000)]
+    operations: usize,
+    /// Connections that share them
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Text for the word count [default: generated]
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// Directory for samples and the cluster [default: a temporary one]
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+}
+
+impl BenchCommand {
+    /// Measures on a cluster of its own and prints a row for each comparison.
+    ///
+    /// # Errors
+    /// A cluster that did not start, a command that failed, output that is wrong.
+    pub fn run(self, global: &GlobalArgs) -> Result<()> {
+        let temporary;
+        let scratch = match &self.scratch {
+            Some(dir) => dir.clone(),
+            None => {
+                let name = format!("hfs-bench-{}", std::process::id());
+                temporary = TemporaryDir(std::env::temp_dir().join(name));
+                temporary.0.clone()
+            }
+        };
+        std::fs::create_dir_all(&scratch)
+            .with_context(|| format!("cannot make {}", scratch.display()))?;
+        let binary = std::env::current_exe().context("cannot find the hfs program")?;
+        let mut cluster = Cluster::start(ClusterOptions {
+            program: Some(binary.clone()),
+            lifetime: Lifetime::WithParent,
+            ..ClusterOptions::new(scratch.join("cluster"))
+        })?;
+        let bench = Bench {
+            binary,
+            fs_url: cluster.fs_url()?,
+            jobtracker: cluster.jobtracker()?.to_string(),
+            scratch,
+            runs: usize::from(self.runs),
+            megabytes: self.megabytes.max(1),
+            operations: self.operations.max(self.connections),
+            connections: self.connections.max(1),
+            text: self.text.clone(),
+        };
+        let wants = |group| self.group == group || self.group == Group::All;
+        let mut rows: Vec<Row> = Vec::new();
+        let mut show = |new: Vec<Row>| {
+            if !global.json {
+                new.iter().for_each(|row| println!("{}", row.line()));
+            }
+            rows.extend(new);
+        };
+        if wants(Group::Meta) {
+            show(bench::meta::run(&bench)?);
+        }
+        if wants(Group::Storage) {
+            show(bench::storage::run(&bench)?);
+        }
+        if wants(Group::Jobs) {
+            show(bench::jobs::run(&bench)?);
+        }
+        cluster.stop()?;
+        if wants(Group::Cluster) {
+            show(bench::cluster::run(&bench)?);
+        }
+        if global.json {
+            println!("{}", serde_json::to_string_pretty(&rows)?);
+        }
+        Ok(())
+    }
+}
+
+/// A directory that goes when the benchmark ends.
+struct TemporaryDir(PathBuf);
+
+impl Drop for TemporaryDir {
+    fn drop(&mut self) {
+        // A benchmark that failed has said so already; what is left in the temporary directory harms nobody.
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
