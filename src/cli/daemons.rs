@@ -1,5 +1,6 @@
 //! `hfs namenode|datanode|jobtracker|worker`: a role in this process, until SIGTERM.
 
+use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -98,6 +99,48 @@ impl<C: Args + Default + Serialize + DeserializeOwned> Flags<C> {
     }
 }
 
+/// `hfs namenode`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Namenode {
+    #[command(flatten)]
+    flags: Flags<hfs_namenode::Config>,
+    #[command(subcommand)]
+    action: Option<NamenodeAction>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum NamenodeAction {
+    /// Make a new, empty file system in the namenode's directory (a first start does so by itself)
+    Format {
+        #[command(flatten)]
+        flags: Flags<hfs_namenode::Config>,
+        /// The id of the new cluster [default: a random one]
+        #[arg(id = "new-cluster-id", long = "cluster-id", value_name = "ID")]
+        cluster_id: Option<String>,
+        /// Give up the file system that is in the directory
+        #[arg(id = "force-format", long = "force")]
+        force: bool,
+    },
+}
+
+impl Namenode {
+    /// Runs the namenode until it is told to stop, or formats its directory.
+    ///
+    /// # Errors
+    /// What keeps it from running.
+    pub fn run(self) -> Result<()> {
+        let keys = hfs_namenode::XML_KEYS;
+        let Some(NamenodeAction::Format { flags, cluster_id, force }) = self.action else {
+            return run("namenode", &self.flags, keys, hfs_namenode::run);
+        };
+        let config = flags.load("namenode", keys)?.config;
+        let id = hfs_namenode::format(&config, cluster_id.as_deref(), force)?;
+        let line = format!("formatted {} for cluster {id}\n", config.dir.display());
+        Ok(io::stdout().write_all(line.as_bytes())?)
+    }
+}
+
 /// `hfs datanode`.
 ///
 /// # Errors
@@ -112,6 +155,14 @@ pub fn datanode(flags: &Flags<hfs_datanode::Config>) -> Result<()> {
 /// What keeps it from running.
 pub fn jobtracker(flags: &Flags<hfs_jobtracker::Config>) -> Result<()> {
     run("jobtracker", flags, &[], hfs_jobtracker::run)
+}
+
+/// `hfs worker`.
+///
+/// # Errors
+/// What keeps it from running.
+pub fn worker(flags: &Flags<hfs_worker::Config>) -> Result<()> {
+    run("worker", flags, &[], hfs_worker::run)
 }
 
 /// Runs a role until SIGTERM, SIGINT, or the end of the process that started it.

@@ -130,23 +130,23 @@ async fn count(fs_url: &str, jobtracker: SocketAddr) -> Result<Counted> {
     say("counting its words: a MapReduce job")?;
     let began = Instant::now();
     let program = std::env::current_exe().context("can't find the hfs program")?;
-    let before = report::job_ids(jobtracker).await?;
-    let status = tokio::process::Command::new(program)
-        .arg(wordcount::VERB)
-        .args(["--fs", fs_url, "--jobtracker", &jobtracker.to_string(), TEXT_DIR, COUNTS_DIR])
+    let output = tokio::process::Command::new(program)
+        .args([wordcount::VERB, "--json", "--fs", fs_url])
+        .args(["--jobtracker", &jobtracker.to_string(), TEXT_DIR, COUNTS_DIR])
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
         .kill_on_drop(true)
-        .status()
+        .output()
         .await
         .context("can't start the job program")?;
-    if !status.success() {
-        bail!("the word count failed ({status}); what it said is above");
+    if !output.status.success() {
+        bail!("the word count failed ({}); what it said is above", output.status);
     }
     let took = began.elapsed();
-    let after = report::job_ids(jobtracker).await?;
-    let job_id = after.into_iter().find(|id| !before.contains(id));
-    Ok(Counted { job_id: job_id.context("the jobtracker does not know the job")?, took })
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .context("the job program's report is not what it should be")?;
+    let job_id = result["job_id"].as_str().context("the job program named no job")?.to_owned();
+    Ok(Counted { job_id, took })
 }
 
 /// A directory of its own for each run.

@@ -119,9 +119,11 @@ async fn ask(fs: &FileSystem, jobs: &mut JobServiceClient<Channel>) -> Result<He
 }
 
 async fn connect(namenode: SocketAddr) -> Result<FileSystem> {
-    let mut config = ClientConfig::default();
-    config.connect_budget = MASTER_BUDGET;
-    config.retry_budget = MASTER_BUDGET;
+    let config = ClientConfig {
+        connect_budget: MASTER_BUDGET,
+        retry_budget: MASTER_BUDGET,
+        ..ClientConfig::default()
+    };
     Ok(FileSystem::connect(format!("hdfs://{namenode}").as_str(), config).await?)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hfs_client::FileSystem;
-use hfs_protocol::proto::job::{JobRequest, JobStatus, ListRequest};
+use hfs_protocol::proto::job::{JobRequest, JobStatus};
 
 use super::load::{BLOCK_BYTES, Loaded};
 use super::{COUNTS_DIR, TEXT_DIR};
@@ -146,13 +146,6 @@ pub(super) fn what_next_stopped() -> String {
      hfs ls /\n  \
      hfs --help"
         .to_owned()
-}
-
-/// The jobs that the jobtracker knows.
-pub(super) async fn job_ids(jobtracker: SocketAddr) -> Result<Vec<String>> {
-    let mut client = connect_jobs(jobtracker).await?;
-    let reply = client.list(ListRequest { running_only: false }).await?.into_inner();
-    Ok(reply.jobs.into_iter().map(|job| job.job_id).collect())
 }
 
 /// A job with its attempts.
