@@ -304,16 +304,15 @@ impl Store {
         Arc::clone(slots.entry(block).or_insert_with(|| Arc::new(Slot::new(block))))
     }
 
-    /// Forgets a slot that holds nothing.
+    /// Forgets a slot that holds nothing. The caller holds no slot.
     fn drop_empty(&self, block: BlockId) {
         let mut slots = self.slots.write();
-        let empty = slots.get(&block).is_some_and(|slot| {
-            // Somebody who holds the lock is about to fill it.
-            let state = slot.try_lock();
-            state.is_some_and(|state| state.held.is_none() && state.writer.is_none())
+        // Somebody who holds the lock is about to fill it.
+        let empty = slots.get(&block).and_then(|slot| slot.try_lock()).is_some_and(|mut state| {
+            state.forgotten = state.held.is_none() && state.writer.is_none();
+            state.forgotten
         });
-        // Another thread may have the slot in hand, waiting to fill it: then it stays.
-        if empty && slots.get(&block).is_some_and(|slot| Arc::strong_count(slot) == 1) {
+        if empty {
             slots.remove(&block);
         }
     }

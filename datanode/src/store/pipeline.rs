@@ -40,20 +40,25 @@ impl Store {
     /// # Errors
     /// If there is one already, no volume has room, or the disk fails.
     pub fn create(self: &Arc<Self>, new: &NewReplica<'_>) -> Result<ReplicaWriter, StoreError> {
-        let slot = self.slot_or_new(new.block);
-        let made = self.create_in(&slot, new);
-        if made.is_err() {
-            drop(slot);
-            self.drop_empty(new.block);
+        loop {
+            let slot = self.slot_or_new(new.block);
+            match self.create_in(&slot, new) {
+                Ok(Some(writer)) => return Ok(writer),
+                // The slot was forgotten between the two lines above.
+                Ok(None) => {}
+                Err(error) => {
+                    self.drop_empty(new.block);
+                    return Err(error);
+                }
+            }
         }
-        made
     }
 
     fn create_in(
         self: &Arc<Self>,
         slot: &Arc<Slot>,
         new: &NewReplica<'_>,
-    ) -> Result<ReplicaWriter, StoreError> {
+    ) -> Result<Option<ReplicaWriter>, StoreError> {
         let block = new.block;
         let exists = |replica: &Replica| StoreError::Exists {
             block,
@@ -68,6 +73,9 @@ impl Store {
             if let Some(held) = state.held.take_if(|h| matches!(h.replica, Replica::Temporary(_))) {
                 super::remove_files(&held, block)?;
             }
+        }
+        if state.forgotten {
+            return Ok(None);
         }
         if let Some(held) = &state.held {
             return Err(exists(&held.replica));
@@ -89,7 +97,7 @@ impl Store {
         if let (false, Some(storage)) = (new.copy, storage) {
             self.events.changed(Kind::Receiving, named(block, new.stamp, 0), &storage);
         }
-        Ok(writer)
+        Ok(Some(writer))
     }
 
     fn attach(

@@ -53,6 +53,9 @@ pub struct SlotState {
     pub held: Option<Held>,
     /// The one writer. While it is here no other transition than its own happens.
     pub writer: Option<Arc<WriterControl>>,
+    /// True once the store has forgotten the slot: who still has it in hand must ask for the
+    /// block's new one.
+    pub forgotten: bool,
 }
 
 /// The handle by which a writer is stopped from outside.
@@ -103,7 +106,7 @@ impl Slot {
     /// A slot that holds a replica found at start.
     #[must_use]
     pub fn holding(block: BlockId, held: Held) -> Self {
-        let state = SlotState { held: Some(held), writer: None };
+        let state = SlotState { held: Some(held), writer: None, forgotten: false };
         Self { block, state: Mutex::new(state), changed: Condvar::new() }
     }
 

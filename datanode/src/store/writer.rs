@@ -203,6 +203,9 @@ impl ReplicaWriter {
     /// never got a byte.
     pub fn discard(self) {
         self.handle.discard();
+        let handle = self.handle();
+        drop(self);
+        handle.store.drop_empty(handle.slot.block());
     }
 }
 
