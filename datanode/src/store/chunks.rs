@@ -86,7 +86,7 @@ impl ChunkFiles {
     }
 
     /// The CRC of the partial chunk that ends at `end`, computed from the data; 0 if `end` is a
-    /// chunk's end. `Err(None)`-like mismatches are told apart by [`Self::checked_last_crc`].
+    /// chunk's end.
     ///
     /// # Errors
     /// If the data can't be read.
