@@ -1,11 +1,8 @@
 //! A connected file system: the calls about names. Reading and writing begin here
 //! ([`FileSystem::open`], [`FileSystem::create`]) and live in their own modules.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures::Stream;
 use hfs_protocol::proto::hadoop::hdfs as proto;
 use prost::Message;
 
@@ -91,10 +88,6 @@ pub fn utf8_path(path: &std::path::Path) -> Result<&str> {
     })
 }
 
-fn join(parent: &str, name: &str) -> String {
-    if parent == "/" { format!("/{name}") } else { format!("{parent}/{name}") }
-}
-
 impl FileSystem {
     /// Connects to the namenode that a URL (`&FsUrl` or `&str`) names. `hdfs:///` means the
     /// configured `fs.defaultFS`.
@@ -160,7 +153,7 @@ impl FileSystem {
         &self.inner.client_name
     }
 
-    async fn call<Req: Message, Resp: Message + Default>(
+    pub(crate) async fn call<Req: Message, Resp: Message + Default>(
         &self,
         method: &str,
         path: &str,
@@ -189,49 +182,6 @@ impl FileSystem {
     /// Whether a path exists.
     pub async fn exists(&self, path: &str) -> Result<bool> {
         Ok(self.try_status(path).await?.is_some())
-    }
-
-    /// The entries of a directory, or the file itself, in the order of their bytes. Holds all of
-    /// them: for directories of unknown size take [`FileSystem::list_pages`].
-    ///
-    /// # Errors
-    /// `NotFound` when the path does not exist.
-    pub async fn list(&self, path: &str) -> Result<Vec<FileStatus>> {
-        let mut pages = self.list_pages(path)?;
-        let mut all = Vec::new();
-        while let Some(page) = pages.next().await? {
-            all.extend(page);
-        }
-        Ok(all)
-    }
-
-    /// The entries of a directory page by page, as the namenode gives them (1000 by default).
-    pub fn list_pages(&self, path: &str) -> Result<ListPages> {
-        Ok(ListPages {
-            fs: self.clone(),
-            path: normalize(path)?,
-            start_after: Bytes::new(),
-            state: ListState::First,
-        })
-    }
-
-    /// The entries of a directory one by one, fetched page by page.
-    pub fn list_stream(
-        &self,
-        path: &str,
-    ) -> Result<impl Stream<Item = Result<FileStatus>> + Send + 'static> {
-        let start = (self.list_pages(path)?, VecDeque::new());
-        Ok(futures::stream::try_unfold(start, |(mut pages, mut ready)| async move {
-            loop {
-                if let Some(entry) = ready.pop_front() {
-                    return Ok(Some((entry, (pages, ready))));
-                }
-                match pages.next().await? {
-                    Some(page) => ready.extend(page),
-                    None => return Ok(None),
-                }
-            }
-        }))
     }
 
     /// Makes a directory and all that are missing above it. Existing directories are fine.
@@ -525,67 +475,6 @@ pub(crate) fn no_such(path: &str) -> Error {
     Error::new(ErrorKind::NotFound, "no such file or directory").on(path)
 }
 
-/// The entries of a directory, a page at a time.
-pub struct ListPages {
-    fs: FileSystem,
-    path: String,
-    start_after: Bytes,
-    state: ListState,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum ListState {
-    First,
-    More,
-    Done,
-}
-
-impl ListPages {
-    /// The next page, or nothing after the last one.
-    ///
-    /// # Errors
-    /// `NotFound` on the first page when the path does not exist.
-    pub async fn next(&mut self) -> Result<Option<Vec<FileStatus>>> {
-        if self.state == ListState::Done {
-            return Ok(None);
-        }
-        let request = proto::GetListingRequestProto {
-            src: self.path.clone(),
-            start_after: self.start_after.clone(),
-            need_location: false,
-        };
-        let response: proto::GetListingResponseProto =
-            self.fs.call("getListing", &self.path, &request).await?;
-        let Some(listing) = response.dir_list else {
-            let first = self.state == ListState::First;
-            self.state = ListState::Done;
-            // A directory that was deleted between two pages has simply ended.
-            return if first { Err(no_such(&self.path)) } else { Ok(None) };
-        };
-        let mut page = Vec::with_capacity(listing.partial_listing.len());
-        for entry in &listing.partial_listing {
-            let name = std::str::from_utf8(&entry.path).map_err(|_| {
-                let name = String::from_utf8_lossy(&entry.path);
-                Error::new(
-                    ErrorKind::InvalidPath,
-                    format!("the entry '{name}' has a name that is not UTF-8"),
-                )
-                .on(&self.path)
-            })?;
-            let path = if name.is_empty() { self.path.clone() } else { join(&self.path, name) };
-            page.push(FileStatus::from_proto(path, entry));
-        }
-        self.state = match listing.partial_listing.last() {
-            Some(last) if listing.remaining_entries > 0 => {
-                self.start_after = last.path.clone();
-                ListState::More
-            }
-            _ => ListState::Done,
-        };
-        Ok(Some(page))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -601,7 +490,5 @@ mod tests {
         for path in ["", "a", "./a", "/a\0b"] {
             assert_eq!(normalize(path).unwrap_err().kind(), ErrorKind::InvalidPath);
         }
-        assert_eq!(join("/", "x"), "/x");
-        assert_eq!(join("/a", "x"), "/a/x");
     }
 }

@@ -17,6 +17,7 @@ mod dial;
 mod error;
 mod file_system;
 mod lease;
+mod list;
 mod namenode;
 mod pipeline;
 mod reader;
@@ -29,8 +30,9 @@ pub use config::{
     ChecksumCombine, ClientConfig, PACKET_BYTES_MAX, PACKET_DATA_BYTES_DEFAULT, ReplacePolicy,
 };
 pub use error::{Error, ErrorKind, Result};
-pub use file_system::{FileSystem, ListPages, normalize, utf8_path};
+pub use file_system::{FileSystem, normalize, utf8_path};
 pub use hfs_protocol::transfer::file_checksum::FileChecksum;
+pub use list::ListPages;
 pub use reader::{FileReader, MappedRange, WINDOW_BYTES};
 pub use status::{
     Access, BlockLocation, ContentSummary, CreateOptions, DatanodeAdminState, DatanodeFilter,

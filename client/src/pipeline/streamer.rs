@@ -7,24 +7,21 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use hfs_protocol::proto::hadoop::hdfs as proto;
-use hfs_protocol::transfer::ack::PipelineAck;
 use hfs_protocol::transfer::checksum::DataChecksum;
-use hfs_protocol::transfer::packet::{HEARTBEAT_SEQNO, PacketHeader};
+use hfs_protocol::transfer::packet::HEARTBEAT_SEQNO;
 use hfs_protocol::transfer::packet_buffer::PacketBuffer;
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::file_system::Inner;
 use crate::lease::LeaseGuard;
+use crate::pipeline::connection::{Body, Connection, Item};
 use crate::pipeline::state::{Action, Event, PacketInfo, Pipeline, Settings};
 use crate::pipeline::wire::{self, Place};
 use crate::writer::Verdict;
@@ -61,35 +58,6 @@ pub(crate) enum Command {
     Flush { done: oneshot::Sender<()> },
     /// Close the file; its last block has ended.
     Close { done: oneshot::Sender<()> },
-}
-
-/// A packet that is not acked yet.
-struct Item {
-    info: PacketInfo,
-    body: Body,
-}
-
-enum Body {
-    Data(PacketBuffer),
-    Empty(Vec<u8>),
-}
-
-impl Item {
-    fn bytes(&self) -> &[u8] {
-        match &self.body {
-            Body::Data(buffer) => buffer.packet(),
-            Body::Empty(bytes) => bytes,
-        }
-    }
-}
-
-/// The connection to the first datanode of a pipeline.
-struct Connection {
-    stream: TcpStream,
-    /// Packets to be written, by number; the first may be written in part.
-    out: VecDeque<i64>,
-    written: usize,
-    acks: BytesMut,
 }
 
 /// What ended well or badly of the one thing that was under way.
@@ -349,12 +317,7 @@ impl Streamer {
         match outcome {
             Outcome::Event(event) => self.event(event),
             Outcome::Connected(stream) => {
-                self.connection = Some(Connection {
-                    stream,
-                    out: VecDeque::new(),
-                    written: 0,
-                    acks: BytesMut::new(),
-                });
+                self.connection = Some(Connection::new(stream));
                 self.event(Event::SetupDone)
             }
             Outcome::Place(place) => {
@@ -397,7 +360,7 @@ impl Streamer {
         let event = match event {
             // A packet can't be acked before it was sent whole.
             Event::Ack(ack)
-                if self.connection.as_ref().is_some_and(|c| c.out.contains(&ack.seqno))
+                if self.connection.as_ref().is_some_and(|c| c.is_due(ack.seqno))
                     && ack.seqno != HEARTBEAT_SEQNO
                     && ack.is_success() =>
             {
@@ -416,12 +379,12 @@ impl Streamer {
             match action {
                 Action::Send(seqno) => {
                     if let Some(connection) = &mut self.connection {
-                        connection.out.push_back(seqno);
+                        connection.send(seqno);
                     }
                 }
                 Action::Heartbeat => {
                     if let Some(connection) = &mut self.connection {
-                        connection.out.push_back(HEARTBEAT_SEQNO);
+                        connection.send(HEARTBEAT_SEQNO);
                     }
                 }
                 Action::Acked(_) => {
@@ -594,65 +557,5 @@ impl Streamer {
                 Ok(Outcome::Completed)
             }));
         }
-    }
-}
-
-impl Connection {
-    /// Writes and reads until an ack has come. Safe to drop at any await and to call again.
-    async fn progress(&mut self, window: &VecDeque<Item>) -> io::Result<PipelineAck> {
-        loop {
-            if let Some(ack) = PipelineAck::decode(&mut self.acks)? {
-                return Ok(ack);
-            }
-            let interest = if self.out.is_empty() {
-                Interest::READABLE
-            } else {
-                Interest::READABLE | Interest::WRITABLE
-            };
-            let ready = self.stream.ready(interest).await?;
-            if ready.is_readable() {
-                match self.stream.try_read_buf(&mut self.acks) {
-                    Ok(0) => {
-                        return Err(io::Error::new(
-                            io::ErrorKind::UnexpectedEof,
-                            "the first datanode closed the connection",
-                        ));
-                    }
-                    Ok(_) => continue,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            if ready.is_writable() && !self.out.is_empty() {
-                self.write_some(window)?;
-            }
-        }
-    }
-
-    /// Writes as much of the first packet due as the socket takes.
-    fn write_some(&mut self, window: &VecDeque<Item>) -> io::Result<()> {
-        let Some(&seqno) = self.out.front() else { return Ok(()) };
-        let heartbeat;
-        let bytes = if seqno == HEARTBEAT_SEQNO {
-            heartbeat = PacketHeader::HEARTBEAT.encode_empty();
-            &heartbeat[..]
-        } else {
-            let first = window.front().map_or(seqno, |item| item.info.seqno);
-            let index = usize::try_from(seqno - first).unwrap_or(usize::MAX);
-            match window.get(index) {
-                Some(item) => item.bytes(),
-                None => return Err(io::Error::other(format!("packet {seqno} is not held"))),
-            }
-        };
-        match self.stream.try_write(&bytes[self.written..]) {
-            Ok(count) => self.written += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-        if self.written == bytes.len() {
-            self.out.pop_front();
-            self.written = 0;
-        }
-        Ok(())
     }
 }
