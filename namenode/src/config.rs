@@ -185,7 +185,7 @@ impl Config {
                 self.replication, self.max_replication
             ));
         }
-        if self.block_size < self.min_block_size || self.block_size % 512 != 0 {
+        if self.block_size < self.min_block_size || !self.block_size.is_multiple_of(512) {
             return Err(format!(
                 "block-size ({}) must be a multiple of 512 and at least min-block-size ({})",
                 self.block_size, self.min_block_size

@@ -179,12 +179,6 @@ pub struct Registered {
     pub displaced: Option<NodeId>,
 }
 
-impl Default for NodeId {
-    fn default() -> Self {
-        Self(0)
-    }
-}
-
 /// Most data directories one node may have.
 pub const MAX_STORAGES: usize = 256;
 
@@ -387,6 +381,13 @@ impl NodeTable {
         if let Some(node) = self.nodes.get_mut(node.0 as usize) {
             node.assigned = node.assigned.saturating_add(1);
         }
+    }
+
+    /// Storages of a node that it said have failed.
+    pub fn failed_storages(&self, node: NodeId) -> Vec<StorageId> {
+        let storages = self.get(node).map_or(&[][..], |n| &n.storages);
+        let failed = storages.iter().enumerate().filter(|(_, s)| s.failed);
+        failed.filter_map(|(at, _)| u16::try_from(at).ok().map(StorageId)).collect()
     }
 
     /// Whether this stream was the node's last and the node is suspected.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hfs_protocol::ids::{BlockId, GenStamp, INodeId};
 
 /// A registered datanode, numbered by the node table in the order of first registration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct NodeId(pub u32);
 
 /// One data directory of a datanode, numbered within its node.

@@ -128,6 +128,16 @@ impl BlockManager {
         true
     }
 
+    /// A data directory failed: its replicas are gone. True: it had some.
+    pub fn storage_failed(&mut self, node: NodeId, storage: StorageId) -> bool {
+        let gone: Vec<BlockId> = self.map.held_by_storage(node, storage).collect();
+        for &block in &gone {
+            self.map.drop_replica(block, node);
+            self.evaluate(block);
+        }
+        !gone.is_empty()
+    }
+
     /// A copy ended without success: it may be ordered again at once, from another source.
     pub fn transfer_failed(&mut self, block: BlockId, target: NodeId) {
         self.retain_pending(block, |p| p.node != target);

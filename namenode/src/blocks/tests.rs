@@ -196,6 +196,20 @@ fn a_finished_pipeline_has_time_to_report_before_copies_start() {
 }
 
 #[test]
+fn a_failed_storage_s_replicas_are_gone_and_the_other_storage_s_stay() {
+    let mut m = manager();
+    for block in [1, 2] {
+        m.set_intent(BlockId(block), intent(1), 0);
+    }
+    m.replica_changed(NodeId(0), StorageId(0), finalized(BlockId(1)), 0);
+    m.replica_changed(NodeId(0), StorageId(1), finalized(BlockId(2)), 0);
+    assert!(m.storage_failed(NodeId(0), StorageId(1)));
+    assert!(!m.storage_failed(NodeId(0), StorageId(1)), "once");
+    assert!(m.is_available(BlockId(1)) && !m.is_available(BlockId(2)));
+    m.validate();
+}
+
+#[test]
 fn safe_mode_counts_complete_blocks_with_a_replica() {
     let mut m = BlockManager::new(BlockSettings::default(), 7);
     m.set_intent(BlockId(1), intent(3), 0);

@@ -14,6 +14,9 @@ const CACHE_MS: u64 = 30_000;
 /// Users kept. A client names its user freely, so this bounds what it can make us remember.
 const CACHE_USERS: usize = 4_096;
 
+/// When a caller was resolved, and to what.
+type Cached = (u64, Arc<Caller>);
+
 /// Resolves users: configured groups first, then this machine's `/etc/passwd` and `/etc/group`.
 #[derive(Debug)]
 pub struct Groups {
@@ -21,7 +24,7 @@ pub struct Groups {
     pub superuser: String,
     supergroup: String,
     configured: BTreeMap<String, Vec<Arc<str>>>,
-    cache: Mutex<BTreeMap<Arc<str>, (u64, Arc<Caller>)>>,
+    cache: Mutex<BTreeMap<Arc<str>, Cached>>,
 }
 
 impl Groups {

@@ -170,6 +170,12 @@ impl Service {
             Message::Heartbeat(beat) => {
                 let storages = beat.storages.into_iter().map(storage).collect();
                 cluster.nodes.heartbeat(node, storages, beat.active_transfers);
+                for storage in cluster.nodes.failed_storages(node) {
+                    if cluster.blocks.storage_failed(node, storage) {
+                        tracing::warn!("a data directory of {} failed", name(cluster, node));
+                        self.work.notify_one();
+                    }
+                }
             }
             Message::BlockReport(report) => self.full_report(cluster, node, &report, now_ms),
             Message::Incremental(report) => self.incremental(cluster, node, &report, now_ms),
