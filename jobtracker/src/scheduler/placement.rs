@@ -19,37 +19,49 @@ impl Scheduler {
     /// loaded first, so that a small job spreads.
     pub(super) fn place(&mut self, now: Now, out: &mut Vec<Action>) {
         self.open_reduces();
-        let fresh = std::mem::take(&mut self.fresh);
-        let all = std::mem::take(&mut self.offer_all);
-        let free = |worker: &Worker| worker.live() && worker.free() > 0;
-        let mut candidates: Vec<(usize, WorkerKey)> = self
-            .workers
-            .iter()
-            .filter(|(key, worker)| (all || fresh.contains(key)) && free(worker))
-            .map(|(key, worker)| (worker.occupied.len(), key))
-            .collect();
-        let waiting =
-            |job: &Job| job.runs() && (!job.map_queue.is_empty() || !job.reduce_queue.is_empty());
-        if self.jobs.values().any(waiting) {
-            while !candidates.is_empty() {
-                candidates.sort_unstable();
-                let mut left = Vec::with_capacity(candidates.len());
-                for (_, key) in candidates {
-                    let Some(choice) = self.choose(now, key) else { continue };
-                    self.launch(now, key, choice, out);
-                    if let Some(worker) = self.workers.get(key).filter(|worker| free(worker)) {
-                        left.push((worker.occupied.len(), key));
-                    }
-                }
-                candidates = left;
-            }
+        self.offer(now, out);
+        // Placing the last maps opens the reduces for the slots that are left.
+        if self.open_reduces() {
+            self.offer(now, out);
         }
         self.preempt(now, out);
     }
 
+    fn offer(&mut self, now: Now, out: &mut Vec<Action>) {
+        let fresh = std::mem::take(&mut self.fresh);
+        let all = std::mem::take(&mut self.offer_all);
+        let waiting =
+            |job: &Job| job.runs() && (!job.map_queue.is_empty() || !job.reduce_queue.is_empty());
+        if !self.jobs.values().any(waiting) {
+            return;
+        }
+        let free = |worker: &Worker| worker.live() && worker.free() > 0;
+        let load = |key: WorkerKey, worker: &Worker| (worker.occupied.len(), key);
+        let mut candidates: Vec<(usize, WorkerKey)> = if all {
+            let workers = self.workers.iter().filter(|(_, worker)| free(worker));
+            workers.map(|(key, worker)| load(key, worker)).collect()
+        } else {
+            let workers = fresh.iter().filter_map(|key| Some((*key, self.workers.get(*key)?)));
+            workers.filter(|(_, worker)| free(worker)).map(|(k, w)| load(k, w)).collect()
+        };
+        while !candidates.is_empty() {
+            candidates.sort_unstable();
+            let mut left = Vec::with_capacity(candidates.len());
+            for (_, key) in candidates {
+                let Some(choice) = self.choose(now, key) else { continue };
+                self.launch(now, key, choice, out);
+                if let Some(worker) = self.workers.get(key).filter(|worker| free(worker)) {
+                    left.push(load(key, worker));
+                }
+            }
+            candidates = left;
+        }
+    }
+
     /// Reduces may start when some maps are done or all are placed. When that becomes so, slots
     /// that were left empty before are worth another look.
-    fn open_reduces(&mut self) {
+    fn open_reduces(&mut self) -> bool {
+        let mut opened = false;
         for job in self.jobs.values_mut().filter(|job| job.runs() && !job.reduces_open) {
             let done = u64::from(job.map_tally.succeeded) * 100;
             let enough =
@@ -57,8 +69,10 @@ impl Scheduler {
             if job.maps.is_empty() || job.map_queue.is_empty() || (enough && done > 0) {
                 job.reduces_open = true;
                 self.offer_all = true;
+                opened = true;
             }
         }
+        opened
     }
 
     /// What this worker's free slot is given.
@@ -158,6 +172,11 @@ impl Scheduler {
                 })
                 .max();
             if let Some((_, attempt, worker)) = youngest {
+                // The map has waited enough: it takes the slot wherever that is.
+                let waits = self.settings.node_wait_ms + self.settings.rack_wait_ms;
+                if let Some(job) = self.jobs.get_mut(&id) {
+                    job.held_back_since_ms = Some(now.steady_ms.saturating_sub(waits));
+                }
                 let reason = "its slot is needed for a map that the reduces wait for";
                 self.kill_attempt(now, attempt, worker, reason, out);
             }
@@ -274,7 +293,10 @@ fn choose_reduce(job: &mut Job, key: WorkerKey, workers: &Workers, slots: u64) -
     if !job.reduces_open || job.reduce_queue.is_empty() {
         return None;
     }
-    if !job.map_queue.is_empty() && u64::from(job.reduce_tally.running) >= slots / 2 {
+    // A reduce that starts while maps wait must not take what they need: it would have to give its
+    // slot back, and take it again, and give it back.
+    let starving = job.map_tally.running == 0;
+    if !job.map_queue.is_empty() && (starving || u64::from(job.reduce_tally.running) >= slots / 2) {
         return None;
     }
     let place = job.reduce_queue.iter().position(|reduce| {

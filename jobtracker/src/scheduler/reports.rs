@@ -340,7 +340,7 @@ impl Scheduler {
 }
 
 /// The names a task may give its files: inside the output directory, nothing reserved.
-fn check_files(files: &[OutputFile]) -> Result<(), String> {
+pub(super) fn check_files(files: &[OutputFile]) -> Result<(), String> {
     for file in files {
         let name = &file.name;
         let odd = |part: &str| part.is_empty() || part == "." || part == "..";

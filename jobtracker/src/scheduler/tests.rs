@@ -1,1 +1,405 @@
-//! Tests of the scheduler.
+//! Tests of the scheduler: small stories, and a simulated cluster whose workers die at random.
+#![allow(clippy::unwrap_used)]
+
+mod simulation;
+
+use hfs_protocol::ids::{AttemptId, JobId, TaskKind};
+use hfs_protocol::proto::job::{JobState, SubmitRequest};
+use hfs_protocol::proto::task::{Done, FetchFailed, InputSplit, JobSpec, OutputFile, Progress};
+
+use super::*;
+use crate::workers::Profile;
+
+const JOB: JobId = JobId { tracker: 1, number: 1 };
+
+/// A scheduler, its clock, and what it wanted last.
+struct Stage {
+    scheduler: Scheduler,
+    now: Now,
+    out: Vec<Action>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self {
+            scheduler: Scheduler::new(Settings::default()),
+            now: Now { steady_ms: 1_000, wall_ms: 1_700_000_000_000 },
+            out: Vec::new(),
+        }
+    }
+
+    fn event(&mut self, event: Event) -> Vec<Action> {
+        self.scheduler.handle(self.now, event, &mut self.out);
+        self.settle()
+    }
+
+    fn settle(&mut self) -> Vec<Action> {
+        self.scheduler.settle(self.now, &mut self.out);
+        self.scheduler.validate().unwrap();
+        std::mem::take(&mut self.out)
+    }
+
+    /// Time passes and timers ring.
+    fn pass(&mut self, ms: u64) -> Vec<Action> {
+        self.now.steady_ms += ms;
+        self.now.wall_ms += ms;
+        self.event(Event::Tick)
+    }
+
+    fn worker(&mut self, id: &str, host: &str, slots: u32) -> (WorkerKey, Vec<Action>) {
+        let registration = Registration {
+            profile: Profile {
+                id: id.into(),
+                host: host.into(),
+                rack: "/r".into(),
+                slots,
+                shuffle_address: format!("{host}:1"),
+                ..Profile::default()
+            },
+            ..Registration::default()
+        };
+        let out = self.event(Event::Registered(Box::new(registration)));
+        (self.scheduler.workers.by_id(id).unwrap(), out)
+    }
+
+    fn submit(&mut self, hosts: &[&[&str]], reduces: u32) -> Vec<Action> {
+        let splits = hosts
+            .iter()
+            .map(|hosts| InputSplit {
+                hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
+                ..InputSplit::default()
+            })
+            .collect();
+        let job =
+            JobSpec { reduces, max_attempts: 3, task_timeout_ms: 60_000, ..JobSpec::default() };
+        let request = SubmitRequest { job: Some(job), splits, ..SubmitRequest::default() };
+        self.event(Event::Submitted(JOB, Box::new(request)));
+        self.event(Event::Journalled(JOB))
+    }
+
+    fn done(&mut self, (worker, id): (WorkerKey, AttemptId)) -> Vec<Action> {
+        let mut done = Done { attempt_id: id.to_string(), ..Done::default() };
+        let segment = id.task.kind == TaskKind::Map
+            && self.scheduler.jobs.get(&id.task.job).is_some_and(|job| !job.map_only());
+        if segment {
+            done.map_output_path = format!("/w/{id}");
+        } else {
+            let file = OutputFile { path: "f".into(), name: id.task.to_string(), bytes: 1 };
+            done.outputs.push(file);
+        }
+        self.event(Event::Report(worker, Report::Done(done)))
+    }
+
+    fn failed(&mut self, (worker, id): (WorkerKey, AttemptId), failure: Failure) -> Vec<Action> {
+        self.event(Event::Report(worker, Report::Failed(id, failure)))
+    }
+
+    fn fails(&mut self, launch: (WorkerKey, AttemptId)) -> Vec<Action> {
+        self.failed(launch, Failure { message: "boom".into(), ..Failure::default() })
+    }
+
+    fn ended(&self) -> (JobState, String) {
+        let status = &self.scheduler.ended[&JOB].status;
+        (status.state(), status.message.clone())
+    }
+}
+
+fn launches(actions: &[Action]) -> Vec<(WorkerKey, AttemptId)> {
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Launch(worker, id) => Some((*worker, *id)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn kills(actions: &[Action]) -> Vec<(WorkerKey, AttemptId)> {
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Kill(worker, id, _) => Some((*worker, *id)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn wants(actions: &[Action], wanted: impl Fn(&Action) -> bool) -> bool {
+    actions.iter().any(wanted)
+}
+
+#[test]
+fn a_job_goes_from_submission_to_success() {
+    let mut stage = Stage::new();
+    stage.worker("a", "ha", 2);
+    let maps = launches(&stage.submit(&[&["ha"], &["ha"]], 1));
+    assert_eq!(maps.len(), 2);
+    let reduce = launches(&stage.done(maps[0]));
+    assert_eq!(reduce.len(), 1);
+    let out = stage.done(maps[1]);
+    assert!(wants(&out, |a| matches!(a, Action::FeedReduce(_, _, outputs) if outputs.len() == 1)));
+    let out = stage.done(reduce[0]);
+    assert!(wants(&out, |a| matches!(a, Action::CommitTask(id, _) if *id == reduce[0].1)));
+    let out = stage.event(Event::TaskCommitted(reduce[0].1, Ok(())));
+    assert!(wants(&out, |a| matches!(a, Action::CommitJob(JOB, false))));
+    let out = stage.event(Event::JobCommitted(JOB, Ok(())));
+    assert!(wants(&out, |a| matches!(a, Action::ForgetJob(..))));
+    assert_eq!(stage.ended().0, JobState::Succeeded);
+}
+
+#[test]
+fn a_map_waits_for_its_node_but_not_for_long() {
+    let mut stage = Stage::new();
+    let (near, _) = stage.worker("a", "ha", 1);
+    let (far, _) = stage.worker("b", "hb", 1);
+    let first = launches(&stage.submit(&[&["ha"], &["ha"]], 0));
+    assert_eq!(first.iter().map(|l| l.0).collect::<Vec<_>>(), [near]);
+    assert!(launches(&stage.pass(99)).is_empty());
+    let second = launches(&stage.pass(1));
+    assert_eq!(second.iter().map(|l| l.0).collect::<Vec<_>>(), [far], "same rack after 100 ms");
+}
+
+#[test]
+fn a_small_job_spreads_over_the_workers() {
+    let mut stage = Stage::new();
+    for (id, host) in [("a", "ha"), ("b", "hb"), ("c", "hc")] {
+        stage.worker(id, host, 4);
+    }
+    let all: &[&str] = &["ha", "hb", "hc"];
+    let maps = launches(&stage.submit(&[all, all, all], 0));
+    let mut workers: Vec<_> = maps.iter().map(|launch| launch.0).collect();
+    workers.sort();
+    workers.dedup();
+    assert_eq!(workers.len(), 3);
+}
+
+#[test]
+fn a_task_fails_its_job_after_its_last_try_and_tries_elsewhere_first() {
+    let mut stage = Stage::new();
+    stage.worker("a", "ha", 1);
+    stage.worker("b", "hb", 1);
+    let first = launches(&stage.submit(&[&["ha"]], 0))[0];
+    assert!(launches(&stage.fails(first)).is_empty(), "the other node is not its input's");
+    let second = launches(&stage.pass(100))[0];
+    assert_ne!(second.0, first.0);
+    let third = launches(&stage.fails(second))[0];
+    let out = stage.fails(third);
+    assert!(launches(&out).is_empty());
+    assert!(wants(&out, |a| matches!(a, Action::CleanJob(JOB))));
+    stage.event(Event::JobCleaned(JOB, Ok(())));
+    let (state, message) = stage.ended();
+    assert_eq!(state, JobState::Failed);
+    assert!(message.contains("failed 3 times") && message.contains("boom"), "{message}");
+}
+
+#[test]
+fn a_fatal_failure_is_not_tried_again() {
+    let mut stage = Stage::new();
+    stage.worker("a", "ha", 1);
+    let map = launches(&stage.submit(&[&[]], 0))[0];
+    let failure = Failure { message: "no such input".into(), fatal: true, ..Failure::default() };
+    assert!(launches(&stage.failed(map, failure)).is_empty());
+    stage.event(Event::JobCleaned(JOB, Ok(())));
+    assert!(stage.ended().1.contains("no such input"));
+}
+
+#[test]
+fn what_a_lost_worker_had_runs_again_and_costs_no_try() {
+    let mut stage = Stage::new();
+    let (a, _) = stage.worker("a", "ha", 1);
+    let maps = launches(&stage.submit(&[&[]], 1));
+    stage.done(maps[0]);
+    let (b, _) = stage.worker("b", "hb", 1);
+    stage.event(Event::Disconnected(a));
+    assert!(launches(&stage.pass(1_999)).is_empty(), "it may come back");
+    let out = stage.pass(1);
+    let again = launches(&out);
+    assert!(again.iter().any(|(worker, id)| *worker == b && id.task.kind == TaskKind::Map));
+    let job = &stage.scheduler.jobs[&JOB];
+    assert_eq!(job.maps[0].failures, 0);
+    assert!(job.failures.is_empty());
+}
+
+#[test]
+fn an_output_nobody_needs_is_not_made_again_until_a_reduce_fails() {
+    let mut stage = Stage::new();
+    let (a, _) = stage.worker("a", "ha", 1);
+    let map = launches(&stage.submit(&[&[]], 1))[0];
+    let (b, _) = stage.worker("b", "hb", 1);
+    stage.done(map);
+    let job = &stage.scheduler.jobs[&JOB];
+    let (reduce, worker) = job.running_attempts()[0];
+    if worker == a {
+        return;
+    }
+    assert_eq!(worker, b);
+    let progress =
+        Progress { attempt_id: reduce.to_string(), phase: "reduce".into(), ..Progress::default() };
+    stage.event(Event::Progress(b, progress));
+    stage.event(Event::Disconnected(a));
+    assert!(launches(&stage.pass(5_000)).is_empty());
+    let again = launches(&stage.fails((b, reduce)));
+    assert_eq!(again[0].1.task.kind, TaskKind::Map);
+}
+
+#[test]
+fn a_worker_that_comes_back_in_time_keeps_its_work() {
+    let mut stage = Stage::new();
+    let (a, _) = stage.worker("a", "ha", 2);
+    let maps = launches(&stage.submit(&[&[], &[]], 1));
+    stage.event(Event::Disconnected(a));
+    stage.pass(1_000);
+    let profile = stage.scheduler.workers.get(a).unwrap().profile.clone();
+    let finished = Done {
+        attempt_id: maps[0].1.to_string(),
+        map_output_path: "/w/x".into(),
+        ..Done::default()
+    };
+    let registration = Registration {
+        profile,
+        running: vec![maps[1].1],
+        segments: vec![(maps[0].1, "/w/x".into())],
+        reports: vec![Report::Done(finished)],
+    };
+    let out = stage.event(Event::Registered(Box::new(registration)));
+    assert!(kills(&out).is_empty());
+    let job = &stage.scheduler.jobs[&JOB];
+    assert!(job.maps[0].succeeded());
+    assert_eq!(job.map_tally.running, 1);
+    stage.pass(60_000);
+}
+
+#[test]
+fn a_zombie_that_is_done_after_its_successor_changes_nothing() {
+    let mut stage = Stage::new();
+    let (a, _) = stage.worker("a", "ha", 1);
+    let zombie = launches(&stage.submit(&[&[]], 0))[0];
+    stage.event(Event::Disconnected(a));
+    let (b, _) = stage.worker("b", "hb", 1);
+    let heir = launches(&stage.pass(2_000))[0];
+    assert_eq!(heir.0, b);
+    stage.done(heir);
+    let profile = stage.scheduler.workers.get(a).unwrap().profile.clone();
+    let registration = Registration { profile, running: vec![zombie.1], ..Registration::default() };
+    let out = stage.event(Event::Registered(Box::new(registration)));
+    assert_eq!(kills(&out), [zombie]);
+    let out = stage.done(zombie);
+    assert!(!wants(&out, |a| matches!(a, Action::CommitTask(..))));
+    let out = stage.event(Event::TaskCommitted(heir.1, Ok(())));
+    assert!(wants(&out, |a| matches!(a, Action::CommitJob(..))));
+}
+
+#[test]
+fn waiting_maps_get_a_slot_from_a_reduce_of_their_job() {
+    let mut stage = Stage::new();
+    let (a, _) = stage.worker("a", "ha", 2);
+    let maps = launches(&stage.submit(&[&[]], 2));
+    let (map, first) = (maps[0], maps[1]);
+    assert_eq!(first.1.task.kind, TaskKind::Reduce);
+    let second = launches(&stage.done(map))[0];
+    assert_eq!(second.1.task.kind, TaskKind::Reduce);
+    let report = |reader: AttemptId| FetchFailed {
+        attempt_id: reader.to_string(),
+        map_index: 0,
+        map_attempt_id: map.1.to_string(),
+        message: "gone".into(),
+    };
+    stage.event(Event::FetchFailed(a, report(first.1)));
+    let out = stage.event(Event::FetchFailed(a, report(second.1)));
+    let killed = kills(&out);
+    assert_eq!(killed.len(), 1, "two reports of two reduces decide, and one reduce gives way");
+    let failure = Failure { killed: true, ..Failure::default() };
+    let again = launches(&stage.failed(killed[0], failure));
+    assert_eq!(again[0].1.task.kind, TaskKind::Map);
+}
+
+#[test]
+fn one_unconfirmed_report_is_decided_by_time() {
+    let mut stage = Stage::new();
+    let (a, _) = stage.worker("a", "ha", 4);
+    let all = launches(&stage.submit(&[&[]], 3));
+    stage.done(all[0]);
+    let report = FetchFailed {
+        attempt_id: all[1].1.to_string(),
+        map_attempt_id: all[0].1.to_string(),
+        ..FetchFailed::default()
+    };
+    assert!(launches(&stage.event(Event::FetchFailed(a, report))).is_empty());
+    stage.event(Event::Heartbeat(a));
+    let again = launches(&stage.pass(5_000));
+    assert_eq!(again[0].1.task.kind, TaskKind::Map);
+}
+
+#[test]
+fn an_attempt_that_says_nothing_is_killed_and_counts_as_failed() {
+    let mut stage = Stage::new();
+    let (a, _) = stage.worker("a", "ha", 1);
+    let map = launches(&stage.submit(&[&[]], 0))[0];
+    for _ in 0..11 {
+        stage.event(Event::Heartbeat(a));
+        assert!(kills(&stage.pass(5_000)).is_empty());
+    }
+    stage.event(Event::Heartbeat(a));
+    let out = stage.pass(5_000);
+    assert_eq!(kills(&out), [map]);
+    assert!(launches(&out).is_empty(), "its slot is not free yet");
+    assert_eq!(stage.scheduler.jobs[&JOB].maps[0].failures, 1);
+    stage.event(Event::Heartbeat(a));
+    stage.pass(5_000);
+    stage.event(Event::Heartbeat(a));
+    assert_eq!(launches(&stage.pass(5_000)).len(), 1, "a kill is not waited for without end");
+}
+
+#[test]
+fn without_workers_a_job_fails_in_time_and_says_why() {
+    let mut stage = Stage::new();
+    stage.submit(&[&[]], 1);
+    stage.pass(59_999);
+    assert!(stage.scheduler.ended.is_empty());
+    let out = stage.pass(1);
+    assert!(wants(&out, |a| matches!(a, Action::CleanJob(JOB))));
+    stage.event(Event::JobCleaned(JOB, Ok(())));
+    assert!(stage.ended().1.contains("no worker"));
+}
+
+#[test]
+fn a_killed_job_is_cleaned_when_its_attempts_are_gone() {
+    let mut stage = Stage::new();
+    stage.worker("a", "ha", 1);
+    let map = launches(&stage.submit(&[&[]], 1))[0];
+    let out = stage.event(Event::Kill(JOB, "by hand".into()));
+    assert_eq!(kills(&out), [map]);
+    assert!(!wants(&out, |a| matches!(a, Action::CleanJob(_))));
+    let failure = Failure { killed: true, ..Failure::default() };
+    let out = stage.failed(map, failure);
+    assert!(wants(&out, |a| matches!(a, Action::CleanJob(_))));
+    stage.event(Event::JobCleaned(JOB, Err("no namenode".into())));
+    let (state, message) = stage.ended();
+    assert_eq!(state, JobState::Killed);
+    assert!(message.contains("by hand") && message.contains("no namenode"));
+}
+
+#[test]
+fn a_job_without_splits_and_reduces_just_commits() {
+    let mut stage = Stage::new();
+    let out = stage.submit(&[], 0);
+    assert!(wants(&out, |a| matches!(a, Action::CommitJob(JOB, false))));
+    let out = stage.event(Event::JobCommitted(JOB, Err("full".into())));
+    assert!(wants(&out, |a| matches!(a, Action::CleanJob(JOB))));
+}
+
+#[test]
+fn odd_file_names_fail_the_attempt() {
+    let mut stage = Stage::new();
+    stage.worker("a", "ha", 1);
+    let map = launches(&stage.submit(&[&[]], 0))[0];
+    for name in ["../up", "_SUCCESS", "a//b", "", "_attempts/x"] {
+        let file = OutputFile { path: "f".into(), name: name.into(), bytes: 1 };
+        assert!(reports_check(&[file]).is_err(), "{name}");
+    }
+    assert_eq!(map.1.number, 0);
+}
+
+fn reports_check(files: &[OutputFile]) -> Result<(), String> {
+    super::reports::check_files(files)
+}

@@ -1,0 +1,421 @@
+//! A cluster in one thread: workers that run, finish, fail, fall silent, die and come back by a
+//! seeded dice. Checked for every seed: each task's files are committed exactly once, every job
+//! ends, and the scheduler's invariants hold throughout. When workers stay alive long enough in the end
+//! (the healing phase) every job succeeds.
+#![allow(clippy::unwrap_used)]
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+
+use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
+use hfs_protocol::proto::job::{JobState, SubmitRequest};
+use hfs_protocol::proto::task::{Done, InputSplit, JobSpec, OutputFile, Progress};
+use proptest::prelude::*;
+
+use crate::history::Record;
+use crate::job::replay::{Outcome, replay};
+use crate::scheduler::{Action, Event, Failure, Now, Registration, Report, Scheduler, Settings};
+use crate::workers::{Profile, WorkerKey};
+
+/// A dice that falls the same way for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % sides.max(1)
+    }
+
+    fn percent(&mut self, chance: u64) -> bool {
+        self.roll(100) < chance
+    }
+}
+
+/// What can happen in a simulation.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    workers: u32,
+    slots: u32,
+    jobs: u32,
+    maps: u32,
+    reduces: u32,
+    /// Of 100 attempts, how many fail.
+    failing: u64,
+    /// Workers die so often, one in so many finished attempts. 0: never.
+    deaths: u64,
+    /// The tracker dies after so many actions. 0: never.
+    restart_after: u64,
+    /// Check the invariants after every event: costs time.
+    validate: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Finish(u32, AttemptId),
+    Beat(u32),
+    Reborn(u32),
+}
+
+struct World {
+    shape: Shape,
+    dice: Dice,
+    scheduler: Scheduler,
+    now: Now,
+    due: BinaryHeap<Reverse<(u64, Due)>>,
+    /// By place in the cluster: the worker's current life, if it has one.
+    alive: BTreeMap<u32, (u32, WorkerKey)>,
+    lives: u32,
+    running: BTreeMap<u32, BTreeSet<AttemptId>>,
+    segments: BTreeMap<u32, BTreeSet<AttemptId>>,
+    committed: BTreeMap<TaskId, AttemptId>,
+    histories: BTreeMap<JobId, Vec<Record>>,
+    /// What the tracker is about to hear. Lost when it dies.
+    queue: VecDeque<Event>,
+    /// What each life of a worker has reported, to be repeated when it registers again.
+    reports: BTreeMap<u32, Vec<Report>>,
+    performed: u64,
+    launched: u64,
+    healing: bool,
+}
+
+impl World {
+    fn new(shape: Shape, seed: u64) -> Self {
+        let settings = Settings { worker_silent_ms: 10_000, ..Settings::default() };
+        Self {
+            shape,
+            dice: Dice(seed | 1),
+            scheduler: Scheduler::new(settings),
+            now: Now { steady_ms: 0, wall_ms: 1_000_000 },
+            due: BinaryHeap::new(),
+            alive: BTreeMap::new(),
+            lives: 0,
+            running: BTreeMap::new(),
+            segments: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            histories: BTreeMap::new(),
+            queue: VecDeque::new(),
+            reports: BTreeMap::new(),
+            performed: 0,
+            launched: 0,
+            healing: false,
+        }
+    }
+
+    fn run(&mut self) {
+        for place in 0..self.shape.workers {
+            self.born(place);
+        }
+        for number in 1..=self.shape.jobs {
+            let job = JobId { tracker: 1, number };
+            let hosts = self.shape.workers;
+            let splits = (0..self.shape.maps)
+                .map(|_| InputSplit {
+                    hosts: (0..3).map(|_| format!("h{}", self.dice.roll(hosts.into()))).collect(),
+                    ..InputSplit::default()
+                })
+                .collect();
+            // So many tries that a job never fails by bad luck alone.
+            let spec =
+                JobSpec { reduces: self.shape.reduces, max_attempts: 30, ..JobSpec::default() };
+            let request = SubmitRequest { job: Some(spec), splits, ..SubmitRequest::default() };
+            self.event(Event::Submitted(job, Box::new(request)));
+            self.event(Event::Journalled(job));
+        }
+        let mut steps: u64 = 0;
+        while !self.scheduler.jobs().is_empty() {
+            steps += 1;
+            let tasks =
+                u64::from(self.shape.jobs) * u64::from(self.shape.maps + self.shape.reduces);
+            assert!(steps < 400 * tasks + 2_000_000, "the cluster hangs: {:?}", self.shape);
+            self.healing = self.healing || self.now.steady_ms > 120_000;
+            self.step();
+        }
+        for number in 1..=self.shape.jobs {
+            let job = JobId { tracker: 1, number };
+            let status = &self.scheduler.ended()[&job].status;
+            assert_eq!(status.state(), JobState::Succeeded, "{}", status.message);
+        }
+    }
+
+    /// The next thing that is due happens: a timer of the scheduler or something in the cluster.
+    fn step(&mut self) {
+        let timer = self.scheduler.next_deadline_ms();
+        let next = self.due.peek().map(|Reverse((at, _))| *at);
+        let (Some(at), rings) = (match (timer, next) {
+            (Some(timer), Some(next)) if timer <= next => (Some(timer), true),
+            (_, Some(next)) => (Some(next), false),
+            (timer, None) => (timer, true),
+        }) else {
+            panic!("nothing will ever happen, and jobs are unfinished: {:?}", self.shape);
+        };
+        let passed = at.saturating_sub(self.now.steady_ms);
+        self.now.steady_ms += passed;
+        self.now.wall_ms += passed;
+        if rings {
+            return self.event(Event::Tick);
+        }
+        match self.due.pop() {
+            Some(Reverse((_, Due::Finish(life, id)))) => self.finish(life, id),
+            Some(Reverse((_, Due::Beat(life)))) => self.beat(life),
+            Some(Reverse((_, Due::Reborn(place)))) => self.born(place),
+            None => {}
+        }
+    }
+
+    fn place_of(&self, life: u32) -> Option<(u32, WorkerKey)> {
+        self.alive.iter().find(|(_, (l, _))| *l == life).map(|(place, (_, key))| (*place, *key))
+    }
+
+    fn born(&mut self, place: u32) {
+        self.lives += 1;
+        let life = self.lives;
+        let id = format!("w{life}");
+        let profile = Profile {
+            id: id.clone(),
+            host: format!("h{place}"),
+            rack: format!("/r{}", place / 20),
+            slots: self.shape.slots,
+            ..Profile::default()
+        };
+        self.running.insert(life, BTreeSet::new());
+        self.segments.insert(life, BTreeSet::new());
+        // The key is known only after the registration; launches look the life up by its id.
+        let registration = Registration { profile, ..Registration::default() };
+        self.scheduler_only(Event::Registered(Box::new(registration)), place, life, &id);
+        self.due.push(Reverse((self.now.steady_ms + 1_000, Due::Beat(life))));
+    }
+
+    fn scheduler_only(&mut self, event: Event, place: u32, life: u32, id: &str) {
+        let mut out = Vec::new();
+        self.scheduler.handle(self.now, event, &mut out);
+        let key = self.scheduler.workers().by_id(id).unwrap();
+        self.alive.insert(place, (life, key));
+        self.scheduler.settle(self.now, &mut out);
+        self.perform(out);
+    }
+
+    fn beat(&mut self, life: u32) {
+        if let Some((_, key)) = self.place_of(life) {
+            self.event(Event::Heartbeat(key));
+            self.due.push(Reverse((self.now.steady_ms + 1_000, Due::Beat(life))));
+        }
+    }
+
+    fn die(&mut self, place: u32) {
+        let Some((life, key)) = self.alive.remove(&place) else { return };
+        self.running.remove(&life);
+        self.segments.remove(&life);
+        // Half of them are killed, which resets their stream; half fall silent.
+        if self.dice.percent(50) {
+            self.event(Event::Disconnected(key));
+        }
+        let later = self.now.steady_ms + 1 + self.dice.roll(30_000);
+        self.due.push(Reverse((later, Due::Reborn(place))));
+    }
+
+    fn finish(&mut self, life: u32, id: AttemptId) {
+        let Some((place, key)) = self.place_of(life) else { return };
+        if !self.running.get(&life).is_some_and(|running| running.contains(&id)) {
+            return;
+        }
+        // A reduce can't be done before all maps are.
+        let job_runs = self.scheduler.jobs().get(&id.task.job);
+        let waits = id.task.kind == TaskKind::Reduce && job_runs.is_some_and(|j| j.maps_left() > 0);
+        if waits {
+            let later = self.now.steady_ms + 500;
+            self.due.push(Reverse((later, Due::Finish(life, id))));
+            return;
+        }
+        self.running.get_mut(&life).unwrap().remove(&id);
+        let failing = if self.healing { 0 } else { self.shape.failing };
+        let report = if self.dice.percent(failing) {
+            Report::Failed(id, Failure { message: "dice".into(), ..Failure::default() })
+        } else {
+            let mut done = Done { attempt_id: id.to_string(), ..Done::default() };
+            if id.task.kind == TaskKind::Map && self.shape.reduces > 0 {
+                done.map_output_path = "/x".into();
+                self.segments.get_mut(&life).unwrap().insert(id);
+            } else {
+                let file = OutputFile { path: "f".into(), name: "f".into(), bytes: 1 };
+                done.outputs.push(file);
+            }
+            Report::Done(done)
+        };
+        if self.shape.restart_after > 0 {
+            self.reports.entry(life).or_default().push(report.clone());
+        }
+        self.event(Event::Report(key, report));
+        let deaths = self.shape.deaths;
+        if deaths > 0 && !self.healing && self.dice.roll(deaths) == 0 {
+            self.die(place);
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.queue.push_back(event);
+        while let Some(event) = self.queue.pop_front() {
+            let mut out = Vec::new();
+            self.scheduler.handle(self.now, event, &mut out);
+            self.scheduler.settle(self.now, &mut out);
+            self.perform(out);
+            if self.shape.restart_after > 0 && self.performed > self.shape.restart_after {
+                self.performed = 0;
+                self.shape.restart_after *= 3;
+                self.restart();
+            }
+        }
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        if self.shape.validate {
+            self.scheduler.validate().unwrap();
+        }
+        for action in actions {
+            self.performed += 1;
+            match action {
+                Action::Launch(key, id) => self.launch(key, id),
+                Action::Kill(key, id, _) => {
+                    let life = self.alive.values().find(|(_, k)| *k == key).map(|(life, _)| *life);
+                    let here = life.is_some_and(|life| {
+                        self.running.get_mut(&life).is_some_and(|running| running.remove(&id))
+                    });
+                    if here {
+                        let failure = Failure { killed: true, ..Failure::default() };
+                        self.queue.push_back(Event::Report(key, Report::Failed(id, failure)));
+                    }
+                }
+                Action::CommitTask(id, _) => {
+                    let before = self.committed.insert(id.task, id);
+                    assert!(before.is_none_or(|b| b == id), "{} committed twice", id.task);
+                    self.queue.push_back(Event::TaskCommitted(id, Ok(())));
+                }
+                Action::CommitJob(job, _) => self.queue.push_back(Event::JobCommitted(job, Ok(()))),
+                Action::CleanJob(job) => self.queue.push_back(Event::JobCleaned(job, Ok(()))),
+                Action::Journal(job, record, _) => {
+                    if self.shape.restart_after > 0 {
+                        self.histories.entry(job).or_default().push(record);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn launch(&mut self, key: WorkerKey, id: AttemptId) {
+        self.launched += 1;
+        let life = self.alive.values().find(|(_, k)| *k == key).map(|(life, _)| *life);
+        // A worker that died unnoticed takes nothing.
+        if let Some(running) = life.and_then(|life| self.running.get_mut(&life)) {
+            running.insert(id);
+            let took = 100 + self.dice.roll(2_000);
+            let life = life.unwrap();
+            self.due.push(Reverse((self.now.steady_ms + took, Due::Finish(life, id))));
+        }
+    }
+
+    /// The tracker dies and another one takes over from the histories.
+    fn restart(&mut self) {
+        let settings = Settings::default();
+        let mut next = Scheduler::new(settings);
+        let mut out = Vec::new();
+        for (job, history) in &self.histories {
+            match replay(history.iter().cloned()).unwrap() {
+                Outcome::Ended(ended) => next.restore_ended(*job, *ended, &mut out),
+                Outcome::Unfinished(mut replayed) => {
+                    replayed.job.attempt_base = 1000 * (self.lives + 1);
+                    next.restore(self.now, *replayed, &mut out);
+                }
+            }
+        }
+        next.validate().unwrap();
+        self.scheduler = next;
+        self.queue.clear();
+        self.perform(out);
+        let places: Vec<u32> = self.alive.keys().copied().collect();
+        for place in places {
+            let (life, _) = self.alive[&place];
+            let id = format!("w{life}");
+            let profile = Profile {
+                id: id.clone(),
+                host: format!("h{place}"),
+                rack: format!("/r{}", place / 20),
+                slots: self.shape.slots,
+                ..Profile::default()
+            };
+            let registration = Registration {
+                profile,
+                running: self.running[&life].iter().copied().collect(),
+                segments: self.segments[&life].iter().map(|id| (*id, "/x".into())).collect(),
+                reports: self.reports.get(&life).cloned().unwrap_or_default(),
+            };
+            self.scheduler_only(Event::Registered(Box::new(registration)), place, life, &id);
+        }
+    }
+}
+
+fn calm(workers: u32, maps: u32, reduces: u32) -> Shape {
+    Shape {
+        workers,
+        slots: 2,
+        jobs: 1,
+        maps,
+        reduces,
+        failing: 0,
+        deaths: 0,
+        restart_after: 0,
+        validate: true,
+    }
+}
+
+#[test]
+fn a_calm_cluster_runs_each_task_once() {
+    let mut world = World::new(calm(5, 50, 4), 7);
+    world.run();
+    assert_eq!(world.launched, 54);
+    assert_eq!(world.committed.len(), 4);
+}
+
+#[test]
+fn a_progress_report_of_a_stranger_changes_nothing() {
+    let mut world = World::new(calm(1, 1, 0), 1);
+    world.born(0);
+    let progress = Progress { attempt_id: "nonsense".into(), ..Progress::default() };
+    let key = world.alive[&0].1;
+    world.event(Event::Progress(key, progress));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_task_is_lost_or_committed_twice_whoever_dies(
+        seed in any::<u64>(),
+        workers in 1_u32..12,
+        slots in 1_u32..4,
+        jobs in 1_u32..4,
+        maps in 0_u32..40,
+        reduces in 0_u32..8,
+        failing in 0_u64..15,
+        deaths in 3_u64..40,
+        restart_after in prop_oneof![Just(0_u64), 20_u64..300],
+    ) {
+        let shape = Shape {
+            workers, slots, jobs, maps, reduces, failing, deaths, restart_after, validate: true,
+        };
+        let mut world = World::new(shape, seed);
+        world.run();
+        let writers = if reduces > 0 { reduces } else { maps };
+        prop_assert_eq!(world.committed.len() as u32, writers * jobs);
+    }
+}
+
+#[test]
+fn a_thousand_workers_run_a_hundred_thousand_tasks() {
+    let shape = Shape { failing: 1, deaths: 2_000, validate: false, ..calm(1_000, 100_000, 50) };
+    let mut world = World::new(shape, 42);
+    world.run();
+    assert_eq!(world.committed.len(), 50);
+    assert!(world.launched >= 100_050);
+}
