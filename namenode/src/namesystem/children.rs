@@ -96,6 +96,17 @@ impl Children {
         true
     }
 
+    /// Takes out the last entry.
+    pub(crate) fn pop_last(&mut self) -> Option<u32> {
+        let run = self.runs.last_mut()?;
+        let slot = run.pop();
+        if run.is_empty() {
+            self.runs.pop();
+        }
+        self.len -= 1;
+        slot
+    }
+
     /// The slots whose names are above `after`, and how many they are.
     pub(crate) fn after<'a>(
         &self,

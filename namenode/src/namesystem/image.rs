@@ -371,3 +371,30 @@ fn get_file(from: &mut &[u8], state: u8) -> Result<File, DecodeError> {
     }
     Ok(file)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::namesystem::testing::Fixture;
+
+    /// Fault 5: each byte, flipped, is noticed.
+    #[test]
+    fn no_flipped_or_missing_byte_goes_unseen() {
+        let mut fixture = Fixture::new();
+        fixture.write_file("/a/f", &[1 << 20, 3]);
+        fixture.create("/a/open");
+        fixture.add_block("/a/open", None);
+        let image = fixture.ns.to_image();
+        assert!(Namespace::from_image(image.as_slice()).unwrap().to_image() == image);
+        for at in 0..image.len() {
+            let mut damaged = image.clone();
+            damaged[at] ^= 0x20;
+            assert!(Namespace::from_image(damaged.as_slice()).is_err(), "flip at {at}");
+            assert!(Namespace::from_image(&image[..at]).is_err(), "cut at {at}");
+        }
+        let mut longer = image;
+        longer.push(0);
+        assert!(Namespace::from_image(longer.as_slice()).is_err());
+    }
+}

@@ -69,14 +69,26 @@ impl Namespace {
     /// Takes apart at most `max_inodes` inodes of deleted trees and tells which blocks are gone with them. Not a change:
     /// no path and no id led to them since the delete. True while there is more to do.
     pub fn reap(&mut self, max_inodes: usize, effects: &mut Vec<Effect>) -> bool {
-        for _ in 0..max_inodes {
-            let Some(slot) = self.detached.pop() else { return false };
-            let inode = self.tree.get_mut(slot);
-            if let Kind::Directory(children) = &mut inode.kind {
-                let children = std::mem::take(children);
-                self.detached.extend(children.iter());
+        let mut freed = 0;
+        while freed < max_inodes {
+            let Some(&slot) = self.detached.last() else { return false };
+            // One entry at a time: a directory of a million is no longer a step than another.
+            let entry = match &mut self.tree.get_mut(slot).kind {
+                Kind::Directory(children) => children.pop_last(),
+                Kind::File(_) => None,
+            };
+            match entry {
+                Some(entry) => {
+                    // The directory's slot will be another inode's: nothing below may still point to it.
+                    self.tree.get_mut(entry).parent = super::inode::NO_SLOT;
+                    self.detached.push(entry);
+                }
+                None => {
+                    self.detached.pop();
+                    self.free(slot, effects);
+                    freed += 1;
+                }
             }
-            self.free(slot, effects);
         }
         !self.detached.is_empty()
     }

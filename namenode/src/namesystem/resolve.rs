@@ -195,7 +195,7 @@ impl Namespace {
     ///
     /// # Errors
     /// `Io` when it is another block or its length is final.
-    pub(crate) fn require_pipeline<'a>(&'a self, slot: u32, block: BlockId) -> Result<&'a Block> {
+    pub(crate) fn require_pipeline(&self, slot: u32, block: BlockId) -> Result<&Block> {
         let file = self.file_in(slot);
         let written = file.writing.as_ref().is_some_and(|writing| writing.tail == Tail::Pipeline);
         match file.blocks.as_slice().last() {

@@ -168,3 +168,36 @@ pub(crate) fn apply(
     ns.tell_last(slot, effects);
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::namesystem::testing::{Fixture, WRITER};
+
+    #[test]
+    fn only_the_last_block_can_be_committed_and_only_by_its_writer() {
+        let mut fixture = Fixture::new();
+        let file = fixture.create("/f");
+        let first = Block { len: 10, ..fixture.add_block("/f", None).block };
+        let ask = |fixture: &Fixture, client_name, previous| {
+            let request = Request { path: "/elsewhere", file: Some(file), client_name, previous };
+            check(&fixture.ns, &request, &fixture.ctx(), &fixture.known)
+        };
+        let kind = |result: Result<Proposal<Answer>>| result.unwrap_err().kind;
+        assert_eq!(kind(ask(&fixture, "thief", Some(first))), ErrorKind::LeaseExpired);
+        let stale = Block { gen_stamp: GenStamp(1), ..first };
+        assert_eq!(kind(ask(&fixture, WRITER, Some(stale))), ErrorKind::Io);
+        let long = Block { len: (1 << 20) + 1, ..first };
+        assert_eq!(kind(ask(&fixture, WRITER, Some(long))), ErrorKind::Io);
+        let second = Block { len: 5, ..fixture.add_block("/f", Some(first)).block };
+        let third = ask(&fixture, WRITER, Some(second)).unwrap();
+        assert_eq!(third.answer.offset, 15);
+        fixture.known.lacking.insert(first.id);
+        assert_eq!(kind(ask(&fixture, WRITER, Some(second))), ErrorKind::NotReplicatedYet);
+        // A renamed file is found by its id.
+        assert!(fixture.ns.path_of(file).is_some_and(|path| path == "/f"));
+        fixture.delete("/f");
+        assert_eq!(kind(ask(&fixture, WRITER, Some(second))), ErrorKind::NotFound);
+    }
+}

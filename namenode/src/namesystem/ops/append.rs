@@ -140,3 +140,39 @@ pub(crate) fn apply(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::namesystem::testing::{Fixture, WRITER};
+
+    #[test]
+    fn writing_goes_on_in_a_partial_block_and_only_there() {
+        let mut fixture = Fixture::new();
+        fixture.write_file("/partial", &[1 << 20, 7]);
+        fixture.write_file("/full", &[1 << 20]);
+        let request = |path, new_block| Request { path, client_name: WRITER, new_block };
+        let ask = |fixture: &Fixture, request: &Request<'_>| {
+            check(&fixture.ns, request, &fixture.ctx(), &fixture.known)
+        };
+        let full = ask(&fixture, &request("/full", false)).unwrap();
+        assert_eq!(full.answer.last_block, None);
+        assert_eq!(ask(&fixture, &request("/partial", true)).unwrap().answer.last_block, None);
+        let last = fixture.ns.file(fixture.stat("/partial").inode).unwrap().blocks[1];
+        fixture.known.lacking.insert(last.id);
+        let error = ask(&fixture, &request("/partial", false)).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Retriable);
+        fixture.known.lacking.clear();
+        let partial = ask(&fixture, &request("/partial", false)).unwrap();
+        let answer = fixture.carry_out(partial);
+        assert_eq!(answer.last_block, Some((last, 1 << 20)));
+        assert_eq!(answer.status.len, (1 << 20) + 7);
+        assert_eq!(
+            fixture.complete("/partial", Some(Block { len: 9, ..last })),
+            super::super::complete::Answer::Closed
+        );
+        assert_eq!(fixture.stat("/partial").len, (1 << 20) + 9);
+        fixture.assert_recoverable();
+    }
+}

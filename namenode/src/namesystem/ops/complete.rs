@@ -110,3 +110,30 @@ pub(crate) fn apply(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::namesystem::testing::{Fixture, WRITER};
+
+    #[test]
+    fn a_file_waits_for_the_replicas_of_its_last_block() {
+        let mut fixture = Fixture::new();
+        fixture.create("/f");
+        let last = Block { len: 3, ..fixture.add_block("/f", None).block };
+        fixture.known.lacking.insert(last.id);
+        assert_eq!(fixture.complete("/f", Some(last)), Answer::NotYet);
+        let view = fixture.ns.file(fixture.stat("/f").inode).unwrap();
+        assert!(view.last_committed && view.holder.is_some());
+        let entries = fixture.journal.len();
+        assert_eq!(fixture.complete("/f", Some(last)), Answer::NotYet);
+        assert_eq!(fixture.journal.len(), entries, "asking again changes nothing");
+        fixture.known.lacking.clear();
+        assert_eq!(fixture.complete("/f", Some(last)), Answer::Closed);
+        assert_eq!(fixture.complete("/f", Some(last)), Answer::Closed, "twice is once");
+        let request = Request { path: "/f", file: None, client_name: WRITER, last: None };
+        let error = check(&fixture.ns, &request, &fixture.ctx(), &fixture.known).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::LeaseExpired);
+    }
+}

@@ -224,3 +224,87 @@ pub(crate) fn apply(
     );
     ns.must_be_newest(op.inode)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::namesystem::testing::{Fixture, WRITER, alice};
+    use crate::namesystem::{Effect, RetryKey, SOFT_LIMIT_MS};
+
+    fn kind(fixture: &Fixture, request: &Request<'_>) -> ErrorKind {
+        check(&fixture.ns, request, &fixture.ctx()).unwrap_err().kind
+    }
+
+    #[test]
+    fn each_case_of_the_table_is_answered_as_hdfs_does() {
+        let mut fixture = Fixture::new();
+        fixture.mkdirs("/d");
+        fixture.write_file("/f", &[5]);
+        fixture.create("/open");
+        let plain = |path| Fixture::create_request(path, "other");
+        assert_eq!(kind(&fixture, &plain("/d")), ErrorKind::AlreadyExists);
+        assert_eq!(kind(&fixture, &plain("/f")), ErrorKind::AlreadyExists);
+        assert_eq!(kind(&fixture, &plain("/f/x")), ErrorKind::ParentNotDirectory);
+        assert_eq!(kind(&fixture, &plain("/open")), ErrorKind::AlreadyBeingCreated);
+        let missing = Request { create_parent: false, ..plain("/no/x") };
+        assert_eq!(kind(&fixture, &missing), ErrorKind::NotFound);
+        let only_overwrite = Request { create: false, overwrite: true, ..plain("/x") };
+        assert_eq!(kind(&fixture, &only_overwrite), ErrorKind::NotFound);
+        for (replication, block_size) in [(0, 1 << 20), (513, 1 << 20), (3, 1000), (3, 1 << 48)] {
+            let request = Request { replication, block_size, ..plain("/x") };
+            assert_eq!(kind(&fixture, &request), ErrorKind::Io);
+        }
+        fixture.ns.tick(SOFT_LIMIT_MS + 1);
+        assert_eq!(kind(&fixture, &plain("/open")), ErrorKind::RecoveryInProgress);
+        assert!(fixture.ns.needs_recovery("/open", "other").is_some());
+        assert!(fixture.ns.needs_recovery("/open", WRITER).is_none());
+    }
+
+    #[test]
+    fn overwriting_drops_the_old_blocks_and_its_writer() {
+        let mut fixture = Fixture::new();
+        let old = fixture.create("/f");
+        let block = fixture.add_block("/f", None).block;
+        fixture.effects.clear();
+        let request = Request { overwrite: true, ..Fixture::create_request("/f", "other") };
+        let proposal = check(&fixture.ns, &request, &fixture.ctx()).unwrap();
+        let status = fixture.carry_out(proposal);
+        assert_ne!(status.inode, old);
+        assert_eq!(fixture.effects, [Effect::BlockRemoved { block }]);
+        assert_eq!(fixture.ns.leases().count_of(WRITER), 0);
+        fixture.assert_recoverable();
+    }
+
+    /// Fault 1: the namenode dies between journal and answer; the client calls again.
+    #[test]
+    fn a_repeated_call_is_answered_and_not_done_again() {
+        let mut fixture = Fixture::new();
+        fixture.retry = Some(RetryKey { client_id: [9; 16], call_id: 4 });
+        let id = fixture.create("/a/f");
+        fixture.ns = fixture.replayed();
+        let request = Fixture::create_request("/a/f", WRITER);
+        let again = check(&fixture.ns, &request, &fixture.ctx()).unwrap();
+        assert_eq!(again.entry, None);
+        assert_eq!((again.answer.inode, again.answer.len), (id, 0));
+        fixture.retry = Some(RetryKey { client_id: [9; 16], call_id: 5 });
+        assert_eq!(kind(&fixture, &request), ErrorKind::AlreadyBeingCreated);
+        fixture.assert_recoverable();
+    }
+
+    #[test]
+    fn parents_are_made_with_their_parents_mode_and_the_callers_name() {
+        let mut fixture = Fixture::new();
+        fixture.mkdirs("/home");
+        let request = super::super::set_permission::Request { path: "/home", mode: 0o1577 };
+        let proposal =
+            super::super::set_permission::check(&fixture.ns, &request, &fixture.ctx()).unwrap();
+        fixture.carry_out(proposal);
+        fixture.caller = alice();
+        fixture.create("/home/alice/f");
+        let dir = fixture.stat("/home/alice");
+        assert_eq!((&*dir.owner, &*dir.group, dir.mode), ("alice", "supergroup", 0o1777));
+        let file = fixture.stat("/home/alice/f");
+        assert_eq!((&*file.owner, file.mode, file.under_construction), ("alice", 0o644, true));
+    }
+}

@@ -144,3 +144,82 @@ pub(crate) fn apply(
     ns.tell_last(slot, effects);
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::commit_block_synchronization as commit;
+    use super::super::{add_block, fsync};
+    use super::*;
+    use crate::namesystem::testing::{Fixture, WRITER};
+    use crate::namesystem::{HARD_LIMIT_MS, SOFT_LIMIT_MS};
+
+    fn recover(fixture: &mut Fixture, file: INodeId, restart: bool) -> Answer {
+        let proposal =
+            check_expired(&fixture.ns, file, restart, &fixture.ctx(), &fixture.known).unwrap();
+        fixture.carry_out(proposal)
+    }
+
+    /// Faults 10 and 12: a silent writer loses the file, and can add nothing afterwards.
+    #[test]
+    fn a_silent_writer_is_fenced_and_no_byte_it_vouched_for_is_lost() {
+        let mut fixture = Fixture::new();
+        let file = fixture.create("/f");
+        let block = fixture.add_block("/f", None).block;
+        let request =
+            fsync::Request { path: "/f", file: None, client_name: WRITER, last_len: Some(100) };
+        let proposal = fsync::check(&fixture.ns, &request, &fixture.ctx()).unwrap();
+        fixture.carry_out(proposal);
+        fixture.ns.tick(HARD_LIMIT_MS + 1);
+        assert_eq!(fixture.ns.expired_leases(HARD_LIMIT_MS), [(WRITER.to_owned(), file)]);
+        let Answer::Recovering { recovery_id, .. } = recover(&mut fixture, file, false) else {
+            panic!("a recovery")
+        };
+        let Answer::Recovering { recovery_id: newer, .. } = recover(&mut fixture, file, true)
+        else {
+            panic!("a newer recovery")
+        };
+        assert!(newer > recovery_id);
+        let report = |new_gen_stamp, new_len| commit::Request {
+            file,
+            block,
+            new_gen_stamp,
+            new_len,
+            close_file: true,
+            delete_block: false,
+        };
+        for (request, words) in [
+            (report(recovery_id, 150), "does not match current recovery id"),
+            (report(newer, 99), "vouched for"),
+        ] {
+            let error = commit::check(&fixture.ns, &request, &fixture.ctx()).unwrap_err();
+            assert!(error.message.contains(words), "{error}");
+        }
+        let previous = Some(Block { len: 200, ..block });
+        let zombie =
+            add_block::Request { path: "/f", file: Some(file), client_name: WRITER, previous };
+        let error = add_block::check(&fixture.ns, &zombie, &fixture.ctx(), &fixture.known);
+        assert_eq!(error.unwrap_err().kind, ErrorKind::LeaseExpired);
+        let proposal = commit::check(&fixture.ns, &report(newer, 150), &fixture.ctx()).unwrap();
+        fixture.carry_out(proposal);
+        let status = fixture.stat("/f");
+        assert_eq!((status.len, status.under_construction), (150, false));
+        let again = commit::check(&fixture.ns, &report(newer, 150), &fixture.ctx()).unwrap();
+        assert_eq!(again.entry, None, "a report that comes twice changes nothing");
+        fixture.assert_recoverable();
+    }
+
+    #[test]
+    fn a_block_nobody_has_is_dropped_and_a_finished_one_closes_at_once() {
+        let mut fixture = Fixture::new();
+        let file = fixture.create("/f");
+        let block = fixture.add_block("/f", None).block;
+        fixture.known.lacking.insert(block.id);
+        assert_eq!(recover(&mut fixture, file, false), Answer::Dropped);
+        assert_eq!(recover(&mut fixture, file, false), Answer::Closed);
+        assert_eq!(recover(&mut fixture, file, false), Answer::Closed);
+        assert!(!fixture.stat("/f").under_construction);
+        fixture.ns.tick(SOFT_LIMIT_MS * 3);
+        assert!(fixture.ns.expired_leases(SOFT_LIMIT_MS).is_empty());
+    }
+}

@@ -107,3 +107,36 @@ pub(crate) fn apply(
     ns.tree.get_mut(to).mtime_ms = time_ms;
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::namesystem::RetryKey;
+    use crate::namesystem::testing::{Fixture, WRITER};
+
+    #[test]
+    fn a_writer_survives_the_rename_of_a_directory_above() {
+        let mut fixture = Fixture::new();
+        let file = fixture.create("/a/f");
+        fixture.retry = Some(RetryKey { client_id: [1; 16], call_id: 7 });
+        let request = Request { src: "/a", dst: "/b" };
+        let proposal = check(&fixture.ns, &request, &fixture.ctx()).unwrap();
+        assert!(fixture.carry_out(proposal));
+        let again = check(&fixture.ns, &request, &fixture.ctx()).unwrap();
+        assert_eq!(again, Proposal { entry: None, answer: true }, "the call came twice");
+        fixture.retry = None;
+        assert!(!check(&fixture.ns, &request, &fixture.ctx()).unwrap().answer, "another call");
+        let request = super::super::add_block::Request {
+            path: "/a/f",
+            file: Some(file),
+            client_name: WRITER,
+            previous: None,
+        };
+        let added =
+            super::super::add_block::check(&fixture.ns, &request, &fixture.ctx(), &fixture.known);
+        assert_eq!(added.unwrap().answer.file, file);
+        assert_eq!(fixture.ns.path_of(file).unwrap(), "/b/f");
+        fixture.assert_recoverable();
+    }
+}

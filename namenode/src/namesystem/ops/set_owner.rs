@@ -93,3 +93,35 @@ pub(crate) fn apply(
     ns.tree.get_mut(slot).perm = Perm::new(user, group, perm.mode());
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::namesystem::testing::{Fixture, alice};
+
+    #[test]
+    fn an_owner_may_choose_among_its_groups_and_give_nothing_away() {
+        let mut fixture = Fixture::new();
+        fixture.mkdirs("/a");
+        let ask = |fixture: &Fixture, user, group| {
+            let request = Request { path: "/a", user, group };
+            check(&fixture.ns, &request, &fixture.ctx())
+        };
+        let proposal = ask(&fixture, Some("alice"), None).unwrap();
+        fixture.carry_out(proposal);
+        fixture.caller = alice();
+        let error = ask(&fixture, Some("bob"), None).unwrap_err();
+        assert!(error.message.contains("User alice is not a super user"), "{error}");
+        let error = ask(&fixture, None, Some("wheel")).unwrap_err();
+        assert_eq!(error.message, "User alice does not belong to wheel");
+        let proposal = ask(&fixture, Some("alice"), Some("staff")).unwrap();
+        fixture.carry_out(proposal);
+        let status = fixture.stat("/a");
+        assert_eq!((&*status.owner, &*status.group), ("alice", "staff"));
+        fixture.caller = crate::namesystem::Caller::user("bob", &[]);
+        let error = ask(&fixture, None, Some("staff")).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::AccessDenied);
+        fixture.assert_recoverable();
+    }
+}
