@@ -70,9 +70,11 @@ fn a_daemon_ends_when_the_one_that_started_it_is_gone() -> Result<()> {
 
 #[test]
 fn a_dropped_cluster_leaves_no_process() -> Result<()> {
-    let TestCluster { cluster, .. } = TestCluster::files(1)?;
-    let pid = |node| cluster.pid(node).map(|pid| ProcessId::of(pid.unwrap()).unwrap());
-    let processes = cluster.nodes()?.into_iter().map(pid).collect::<Result<Vec<_>>>()?;
+    let test = TestCluster::files(1)?;
+    let pid = |node| test.cluster.pid(node).map(|pid| ProcessId::of(pid.unwrap()).unwrap());
+    let processes = test.cluster.nodes()?.into_iter().map(pid).collect::<Result<Vec<_>>>()?;
+    // The directory stays until the test ends.
+    let TestCluster { cluster, .. } = test;
     drop(cluster);
     assert!(processes.iter().all(|process| !process.is_alive()));
     Ok(())

@@ -67,6 +67,8 @@ pub(super) fn counted(job: &JobStatus, took: Duration, bytes: u64) -> String {
         entry.2 += attempt.end_ms.saturating_sub(attempt.start_ms);
     }
     for (worker, (maps, reduces, busy_ms)) in by_worker {
+        // A worker id is its address and the moment of its start; the address is what people know it by.
+        let worker = worker.rsplit_once('-').map_or(worker, |(address, _)| address);
         let busy = Duration::from_millis(busy_ms).as_secs_f64();
         // Writing to a String can't fail.
         let _ = write!(text, "\n  {worker}: {maps} maps, {reduces} reduces, {busy:.1} s of work");
