@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn each_odd_field_is_named() {
-        let spoil: [(&str, fn(&mut JobSpec)); 8] = [
+        type Spoil = fn(&mut JobSpec);
+        let spoil: [(&str, Spoil); 8] = [
             ("program_sha256", |j| j.program_sha256 = "x".into()),
             ("program_path", |j| j.program_path = "prog".into()),
             ("output_dir", |j| j.output_dir = "/".into()),

@@ -20,7 +20,6 @@ const JOBS_SHOWN: usize = 200;
 const ATTEMPTS_SHOWN: usize = 1000;
 
 /// The routes of the jobtracker.
-#[must_use]
 pub fn router(tracker: Handle) -> Router {
     Router::new()
         .route("/", get(jobs_page))

@@ -192,3 +192,9 @@ impl From<Entry> for Record {
         Self { entry: Some(entry) }
     }
 }
+
+impl From<Entry> for Box<Record> {
+    fn from(entry: Entry) -> Self {
+        Self::new(entry.into())
+    }
+}

@@ -98,7 +98,7 @@ pub enum Durability {
 pub enum Action {
     /// Append to the job's history. When the first record ([`Record`] of a submission) is durable,
     /// [`Event::Journalled`] follows.
-    Journal(JobId, Record, Durability),
+    Journal(JobId, Box<Record>, Durability),
     /// Start an attempt.
     Launch(WorkerKey, AttemptId),
     /// Stop an attempt.

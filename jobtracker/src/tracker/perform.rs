@@ -28,10 +28,10 @@ impl Tracker {
             self.edges.counts.action(&action);
             match action {
                 Action::Journal(job, record, Durability::Buffered) => {
-                    self.edges.history.append(job, record);
+                    self.edges.history.append(job, *record);
                 }
                 Action::Journal(job, record, Durability::Synced) => {
-                    pending = self.journal(job, record).map(|durable| (job, durable));
+                    pending = self.journal(job, *record).map(|durable| (job, durable));
                 }
                 Action::CommitTask(attempt, files) => {
                     let job = attempt.task.job;

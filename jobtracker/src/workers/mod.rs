@@ -107,6 +107,7 @@ pub struct Workers {
     rack_of: BTreeMap<HostId, RackId>,
     live_on: BTreeMap<HostId, u32>,
     live: u32,
+    live_slots: u64,
     next: u32,
 }
 
@@ -148,7 +149,7 @@ impl Workers {
     /// Slots of the live ones together.
     #[must_use]
     pub fn live_slots(&self) -> u64 {
-        self.all.values().filter(|w| w.live()).map(|w| u64::from(w.profile.slots)).sum()
+        self.live_slots
     }
 
     /// The number of a host's name.
@@ -210,10 +211,12 @@ impl Workers {
             (false, true) => {
                 *on_host += 1;
                 self.live += 1;
+                self.live_slots += u64::from(worker.profile.slots);
             }
             (true, false) => {
                 *on_host -= 1;
                 self.live -= 1;
+                self.live_slots -= u64::from(worker.profile.slots);
             }
             _ => {}
         }
@@ -223,6 +226,10 @@ impl Workers {
     /// the id is new at every start.
     pub fn refresh(&mut self, key: WorkerKey, profile: Profile) {
         if let Some(worker) = self.all.get_mut(&key) {
+            if worker.live() {
+                self.live_slots -= u64::from(worker.profile.slots);
+                self.live_slots += u64::from(profile.slots);
+            }
             worker.profile = Profile { host: worker.profile.host.clone(), ..profile };
         }
     }

@@ -67,6 +67,10 @@ struct World {
     /// By place in the cluster: the worker's current life, if it has one.
     alive: BTreeMap<u32, (u32, WorkerKey)>,
     lives: u32,
+    /// Where each life was lived.
+    places: BTreeMap<u32, u32>,
+    /// Whose key each is, in the tracker's present life.
+    keys: BTreeMap<WorkerKey, u32>,
     running: BTreeMap<u32, BTreeSet<AttemptId>>,
     segments: BTreeMap<u32, BTreeSet<AttemptId>>,
     committed: BTreeMap<TaskId, AttemptId>,
@@ -91,6 +95,8 @@ impl World {
             due: BinaryHeap::new(),
             alive: BTreeMap::new(),
             lives: 0,
+            places: BTreeMap::new(),
+            keys: BTreeMap::new(),
             running: BTreeMap::new(),
             segments: BTreeMap::new(),
             committed: BTreeMap::new(),
@@ -165,7 +171,14 @@ impl World {
     }
 
     fn place_of(&self, life: u32) -> Option<(u32, WorkerKey)> {
-        self.alive.iter().find(|(_, (l, _))| *l == life).map(|(place, (_, key))| (*place, *key))
+        let place = *self.places.get(&life)?;
+        let (current, key) = *self.alive.get(&place)?;
+        (current == life).then_some((place, key))
+    }
+
+    fn life_of(&self, key: WorkerKey) -> Option<u32> {
+        let life = *self.keys.get(&key)?;
+        self.place_of(life).filter(|(_, current)| *current == key).map(|_| life)
     }
 
     fn born(&mut self, place: u32) {
@@ -192,6 +205,8 @@ impl World {
         self.scheduler.handle(self.now, event, &mut out);
         let key = self.scheduler.workers().by_id(id).unwrap();
         self.alive.insert(place, (life, key));
+        self.places.insert(life, place);
+        self.keys.insert(key, life);
         self.scheduler.settle(self.now, &mut out);
         self.perform(out);
     }
@@ -277,7 +292,7 @@ impl World {
             match action {
                 Action::Launch(key, id) => self.launch(key, id),
                 Action::Kill(key, id, _) => {
-                    let life = self.alive.values().find(|(_, k)| *k == key).map(|(life, _)| *life);
+                    let life = self.life_of(key);
                     let here = life.is_some_and(|life| {
                         self.running.get_mut(&life).is_some_and(|running| running.remove(&id))
                     });
@@ -293,10 +308,8 @@ impl World {
                 }
                 Action::CommitJob(job, _) => self.queue.push_back(Event::JobCommitted(job, Ok(()))),
                 Action::CleanJob(job) => self.queue.push_back(Event::JobCleaned(job, Ok(()))),
-                Action::Journal(job, record, _) => {
-                    if self.shape.restart_after > 0 {
-                        self.histories.entry(job).or_default().push(record);
-                    }
+                Action::Journal(job, record, _) if self.shape.restart_after > 0 => {
+                    self.histories.entry(job).or_default().push(*record);
                 }
                 _ => {}
             }
@@ -305,7 +318,7 @@ impl World {
 
     fn launch(&mut self, key: WorkerKey, id: AttemptId) {
         self.launched += 1;
-        let life = self.alive.values().find(|(_, k)| *k == key).map(|(life, _)| *life);
+        let life = self.life_of(key);
         // A worker that died unnoticed takes nothing.
         if let Some(running) = life.and_then(|life| self.running.get_mut(&life)) {
             running.insert(id);
@@ -331,6 +344,7 @@ impl World {
         }
         next.validate().unwrap();
         self.scheduler = next;
+        self.keys.clear();
         self.queue.clear();
         self.perform(out);
         let places: Vec<u32> = self.alive.keys().copied().collect();
