@@ -31,6 +31,8 @@ const LINE_MAX_BYTES: u64 = 1 << 30;
 const DEFAULT_SPLIT_BYTES: u64 = 128 << 20;
 /// Bytes of a local run's split: larger than a cluster's, as nothing is gained by retrying less.
 const LOCAL_SPLIT_BYTES: u64 = 512 << 20;
+/// A local run cuts no smaller than this: below it a task costs more than it computes.
+const LEAST_LOCAL_SPLIT_BYTES: u64 = 1 << 20;
 /// The most file ranges that a split message may name.
 const MAX_PIECES_IN_MESSAGE: usize = 1 << 20;
 
@@ -163,10 +165,11 @@ impl InputFormat for TextInput {
     }
 }
 
-/// Equal shares for tasks that run at once, each of at most [`LOCAL_SPLIT_BYTES`].
+/// Equal shares for tasks that run at once, each between [`LEAST_LOCAL_SPLIT_BYTES`] and
+/// [`LOCAL_SPLIT_BYTES`].
 fn share(total: u64, tasks: u64) -> u64 {
     let rounds = total.div_ceil(LOCAL_SPLIT_BYTES * tasks).max(1);
-    total.div_ceil(rounds * tasks).max(1)
+    total.div_ceil(rounds * tasks).max(LEAST_LOCAL_SPLIT_BYTES)
 }
 
 fn message(packed: &super::pack::Packed) -> InputSplit {

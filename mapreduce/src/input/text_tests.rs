@@ -107,8 +107,8 @@ proptest! {
 
 #[test]
 fn shares_are_equal_and_bounded() {
-    assert_eq!(share(100, 2), 50);
-    assert_eq!(share(0, 2), 1);
+    assert_eq!(share(100 << 20, 2), 50 << 20);
+    assert_eq!(share(0, 2), LEAST_LOCAL_SPLIT_BYTES);
     assert!(share(10 << 30, 2) <= LOCAL_SPLIT_BYTES);
     assert_eq!((3u64 << 30).div_ceil(share(3 << 30, 2)) % 2, 0);
 }

@@ -47,11 +47,12 @@ impl Worker {
 
 /// What the reading thread tells the one that works.
 enum Order {
-    Launch(Box<Launch>),
+    Launch(Box<Launch>, Arc<Shared>, Receiver<Vec<MapOutput>>),
     Exit,
 }
 
-/// The attempt that runs, as the reading thread sees it.
+/// The attempt that runs, as the reading thread sees it. It is registered when its launch is read,
+/// not when it begins: what the worker sends next may be for it already.
 #[derive(Default)]
 struct Running {
     attempt: Option<(Arc<Shared>, Sender<Vec<MapOutput>>)>,
@@ -72,10 +73,7 @@ pub(crate) fn serve(stream: UnixStream, build: impl Fn(&[String]) -> Result<Job>
         read_orders(BufReader::new(stream), &orders, &reader_running);
     })?;
     let mut connected: Option<(String, String, blocking::FileSystem)> = None;
-    while let Ok(Order::Launch(launch)) = received.recv() {
-        let shared = Arc::new(Shared::default());
-        let (arrivals, arrived) = channel();
-        running.lock().attempt = Some((Arc::clone(&shared), arrivals));
+    while let Ok(Order::Launch(launch, shared, arrived)) = received.recv() {
         let outcome = with_reports(&worker, &launch.attempt_id, &shared, || {
             let files = connect(&launch, &mut connected)?;
             run_attempt(&build, &launch, files, Arc::clone(&shared), arrived, &worker)
@@ -93,12 +91,16 @@ pub(crate) fn serve(stream: UnixStream, build: impl Fn(&[String]) -> Result<Job>
     Ok(())
 }
 
-/// Connects to the job's file system, once for many attempts.
+/// Connects to the job's file system, once for many attempts. `file:///` is this machine's files,
+/// for workers that share them.
 fn connect(
     launch: &Launch,
     connected: &mut Option<(String, String, blocking::FileSystem)>,
 ) -> Result<Files> {
     let spec = launch.job.as_ref().context("the worker sent a launch without a job")?;
+    if spec.fs_url.starts_with("file:") {
+        return Ok(Files::Local);
+    }
     if let Some((url, address, fs)) = connected
         && *url == spec.fs_url
         && *address == launch.local_address
@@ -202,8 +204,11 @@ fn read_orders(mut stream: impl Read, orders: &Sender<Order>, running: &Mutex<Ru
         };
         match message {
             Some(to_task::Message::Launch(launch)) => {
+                let shared = Arc::new(Shared::default());
+                let (arrivals, arrived) = channel();
+                running.lock().attempt = Some((Arc::clone(&shared), arrivals));
                 // The receiver is gone when the process is about to leave; the next read ends this.
-                let _ = orders.send(Order::Launch(Box::new(launch)));
+                let _ = orders.send(Order::Launch(Box::new(launch), shared, arrived));
             }
             Some(to_task::Message::MapOutputs(outputs)) => {
                 let running = running.lock();
@@ -268,3 +273,7 @@ fn read_message(stream: &mut impl Read) -> Result<Option<ToTask>> {
     stream.read_exact(&mut bytes)?;
     Ok(Some(ToTask::decode(&bytes[..])?))
 }
+
+#[cfg(test)]
+#[path = "process_tests.rs"]
+mod tests;
