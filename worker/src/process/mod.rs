@@ -16,6 +16,8 @@
 mod driver;
 mod log;
 mod spawn;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::time::Duration;
