@@ -1,5 +1,6 @@
 //! `hfs job`: jobs, as a client of the jobtracker.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -29,11 +30,15 @@ const MESSAGE_BYTES_MAX: usize = 256 << 20;
 pub enum JobCommand {
     /// Run a job program on the cluster and show its progress
     Submit {
-        /// The program: built with the crate hfs-mapreduce
-        program: PathBuf,
-        /// Its own arguments, such as input and output directories
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<String>,
+        /// The program, built with the crate hfs-mapreduce, and its own arguments
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            required = true,
+            value_names = ["PROGRAM", "ARGS"],
+            num_args = 1..
+        )]
+        program: Vec<OsString>,
         #[command(flatten)]
         tracker: Tracker,
     },
@@ -133,9 +138,7 @@ fn told(status: tonic::Status) -> anyhow::Error {
 /// A sentence. A submitted program's own failure is passed on as this process's exit code.
 pub async fn run(command: JobCommand, global: &GlobalArgs) -> Result<()> {
     match command {
-        JobCommand::Submit { program, args, tracker } => {
-            submit(program, args, &tracker, global).await
-        }
+        JobCommand::Submit { program, tracker } => submit(program, &tracker, global).await,
         JobCommand::List { running, tracker } => list(running, &tracker, global.json).await,
         JobCommand::Status { id, tracker } => status(id, &tracker, global.json).await,
         JobCommand::Kill { id, tracker } => kill(id, &tracker, global.json).await,
@@ -147,12 +150,9 @@ pub async fn run(command: JobCommand, global: &GlobalArgs) -> Result<()> {
 }
 
 /// Runs the program here: it is its own driver, and is told by its environment where the cluster is.
-async fn submit(
-    program: PathBuf,
-    args: Vec<String>,
-    tracker: &Tracker,
-    global: &GlobalArgs,
-) -> Result<()> {
+async fn submit(words: Vec<OsString>, tracker: &Tracker, global: &GlobalArgs) -> Result<()> {
+    let mut words = words.into_iter();
+    let program = PathBuf::from(words.next().context("name the job program to run")?);
     let address = tracker.address()?;
     let fs_url = global.fs_url(&global.client_config()?)?;
     // A bare name means a file here, as for every other file argument, not a command of the PATH.
@@ -162,7 +162,7 @@ async fn submit(
         program.clone()
     };
     let mut child = tokio::process::Command::new(&path)
-        .args(args)
+        .args(words)
         .env("HFS_FS", fs_url)
         .env("HFS_JOBTRACKER", address)
         .spawn()
