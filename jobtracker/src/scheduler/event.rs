@@ -1,5 +1,7 @@
 //! What goes into the scheduler and what comes out.
 
+use std::sync::Arc;
+
 use hfs_protocol::ids::{AttemptId, JobId};
 use hfs_protocol::proto::job::SubmitRequest;
 use hfs_protocol::proto::task::{Done, FetchFailed, MapOutput, OutputFile, Progress};
@@ -104,7 +106,7 @@ pub enum Action {
     /// Stop an attempt.
     Kill(WorkerKey, AttemptId, String),
     /// Tell a reduce where map outputs lie.
-    FeedReduce(WorkerKey, AttemptId, Vec<MapOutput>),
+    FeedReduce(WorkerKey, AttemptId, Arc<Vec<MapOutput>>),
     /// The job's local files on this worker can go.
     ForgetJob(WorkerKey, JobId),
     /// End the connection: the worker must register again.

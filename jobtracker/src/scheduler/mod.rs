@@ -26,6 +26,7 @@ mod restart;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
 use hfs_protocol::proto::job::{JobStatus, SubmitRequest};
@@ -36,7 +37,7 @@ pub use queue::{MapQueue, Turn};
 
 use crate::history::record::{Entry, Submitted};
 use crate::job::{Job, Phase, Task, TaskState};
-use crate::workers::{WorkerKey, Workers};
+use crate::workers::{HostId, WorkerKey, Workers};
 
 /// What can be chosen. All times in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -308,10 +309,15 @@ impl Scheduler {
                     }
                 }
             }
+            // Reduces on one host that know equally much are told the same.
+            let mut lists: BTreeMap<(usize, Option<HostId>), Arc<Vec<MapOutput>>> = BTreeMap::new();
             for (attempt, worker, from) in due {
-                let outputs = outputs(job, &self.workers, worker, from);
+                let host = self.workers.get(worker).map(|worker| worker.host);
+                let outputs = lists
+                    .entry((from, host))
+                    .or_insert_with(|| Arc::new(outputs(job, &self.workers, host, from)));
                 if !outputs.is_empty() {
-                    out.push(Action::FeedReduce(worker, attempt, outputs));
+                    out.push(Action::FeedReduce(worker, attempt, Arc::clone(outputs)));
                 }
             }
         }
@@ -348,9 +354,13 @@ impl Scheduler {
     }
 }
 
-/// The outputs logged from `from` on that can be fetched, as a reduce on this worker is told them.
-fn outputs(job: &Job, workers: &Workers, reader: WorkerKey, from: usize) -> Vec<MapOutput> {
-    let reader_host = workers.get(reader).map(|worker| worker.host);
+/// The outputs logged from `from` on that can be fetched, as a reduce on this host is told them.
+fn outputs(
+    job: &Job,
+    workers: &Workers,
+    reader_host: Option<HostId>,
+    from: usize,
+) -> Vec<MapOutput> {
     let mut told = BTreeSet::new();
     let mut found = Vec::new();
     for index in &job.output_log[from..] {

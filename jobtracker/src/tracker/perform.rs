@@ -49,7 +49,7 @@ impl Tracker {
                     self.tell(worker, ToWorker::Kill(order));
                 }
                 Action::FeedReduce(worker, attempt, outputs) => {
-                    let outputs = Some(MapOutputs { outputs });
+                    let outputs = Some(MapOutputs { outputs: Arc::unwrap_or_clone(outputs) });
                     let order = ReduceInputs { attempt_id: attempt.to_string(), outputs };
                     self.tell(worker, ToWorker::ReduceInputs(order));
                 }
