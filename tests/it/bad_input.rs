@@ -90,8 +90,7 @@ fn a_namenode_that_is_not_there_is_named() {
 #[test]
 fn no_cluster_says_how_to_start_one() {
     let dir = tempfile::tempdir().unwrap();
-    let output =
-        hfs_command(&["ls", "/"]).env("HFS_CLUSTER_DIR", dir.path()).output().unwrap();
+    let output = hfs_command(&["ls", "/"]).env("HFS_CLUSTER_DIR", dir.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("hfs cluster start"), "{}", stderr(&output));
 }
@@ -104,9 +103,9 @@ fn fault_23_a_foreign_data_directory_is_refused_and_kept() {
     let local = cluster.scratch().join("f");
     std::fs::write(&local, b"precious").unwrap();
     other.hfs(&["put", local.to_str().unwrap(), "/precious"]).unwrap();
-    let node = Node::new(Role::Datanode, 0);
-    cluster.cluster.kill(Role::Datanode, 0).unwrap();
-    let namenode = cluster.cluster.ports(Node::new(Role::Namenode, 0)).unwrap().grpc.unwrap();
+    let node = Node::new(Role::Datanode, 1);
+    cluster.cluster.kill(Role::Datanode, 1).unwrap();
+    let namenode = cluster.cluster.ports(Node::new(Role::Namenode, 1)).unwrap().grpc.unwrap();
     let foreign = cluster.scratch().join("foreign");
     let copied = std::process::Command::new("cp")
         .arg("-r")
@@ -116,7 +115,7 @@ fn fault_23_a_foreign_data_directory_is_refused_and_kept() {
         .unwrap();
     assert!(copied.success());
     let mut daemon = std::process::Command::new(HFS)
-        .args(["datanode", "--namenode", &namenode.to_string(), "--dir"])
+        .args(["datanode", "--namenodes", &namenode.to_string(), "--data-dirs"])
         .arg(&foreign)
         .args(["--transfer-port", "0", "--ipc-port", "0", "--http-port", "0"])
         .stdout(std::process::Stdio::piped())
@@ -151,15 +150,15 @@ fn fault_03_a_damaged_journal_is_refused_with_the_place() {
     for i in 0..50 {
         cluster.hfs(&["mkdir", &format!("/d{i}")]).unwrap();
     }
-    cluster.cluster.kill(Role::Namenode, 0).unwrap();
-    let dir = cluster.cluster.data_dir(Node::new(Role::Namenode, 0));
+    cluster.cluster.kill(Role::Namenode, 1).unwrap();
+    let dir = cluster.cluster.data_dir(Node::new(Role::Namenode, 1));
     let edits = newest_edits(&dir);
     let mut content = std::fs::read(&edits).unwrap();
     let used = content.iter().rposition(|byte| *byte != 0).unwrap();
     content[used / 2] ^= 0x40;
     std::fs::write(&edits, content).unwrap();
-    let said = format!("{:#}", cluster.cluster.start_one(Role::Namenode, 0).unwrap_err());
-    let log = cluster.log(Role::Namenode, 0);
+    let said = format!("{:#}", cluster.cluster.start_one(Role::Namenode, 1).unwrap_err());
+    let log = cluster.log(Role::Namenode, 1);
     let all = said + &log;
     assert!(all.contains(&*edits.file_name().unwrap().to_string_lossy()), "{all}");
     assert!(all.contains("offset"), "{all}");

@@ -58,7 +58,7 @@ fn fault_07_a_datanode_dies_in_the_middle_of_a_write() {
     let mut cluster = TestCluster::files(4).unwrap();
     let fs = connect_over_the_wire(&cluster);
     let bytes = sample(24 << 20);
-    for victim in 0..3 {
+    for victim in 1..=3 {
         let path = format!("/write-{victim}");
         let options = CreateOptions { block_size: Some(8 << 20), ..CreateOptions::default() };
         let mut writer = fs.create(&path, &options).unwrap();
@@ -72,7 +72,7 @@ fn fault_07_a_datanode_dies_in_the_middle_of_a_write() {
         cluster.cluster.start_one(Role::Datanode, victim).unwrap();
         wait_for_replicas(&fs, &path, 3);
     }
-    for victim in 0..3 {
+    for victim in 1..=3 {
         let path = format!("/write-{victim}");
         assert!(fs.open(&path).unwrap().read_all().unwrap() == bytes, "victim {victim}, later");
     }
@@ -93,9 +93,9 @@ fn a_datanode_dies_in_the_middle_of_a_read() {
     assert!(!got.is_empty() && got.len() < bytes.len() / 2);
     // The nearest replica comes first; it is the one being read.
     let blocks = fs.block_locations("/read", 0, 1).unwrap();
-    let nearest = (0..3)
+    let nearest = (1..=3)
         .find(|n| Node::new(Role::Datanode, *n).host().to_string() == blocks[0].hosts[0])
-        .unwrap_or(0);
+        .unwrap();
     cluster.cluster.kill(Role::Datanode, nearest).unwrap();
     loop {
         let chunk = reader.read_chunk().unwrap();
@@ -143,10 +143,10 @@ fn fault_01_the_namenode_dies_in_a_burst_of_creates() {
             (acked.lock().unwrap().len() > 400).then_some(())
         })
         .unwrap();
-        cluster.cluster.kill(Role::Namenode, 0).unwrap();
+        cluster.cluster.kill(Role::Namenode, 1).unwrap();
         stop.store(true, Ordering::Relaxed);
     });
-    cluster.cluster.start_one(Role::Namenode, 0).unwrap();
+    cluster.cluster.start_one(Role::Namenode, 1).unwrap();
     let fs = connect(&cluster);
     let acked = acked.into_inner().unwrap();
     for path in &acked {
@@ -175,30 +175,33 @@ fn fault_16_a_flipped_bit_is_never_read_and_is_healed() {
         writer.write_all(&bytes).unwrap();
         writer.close().unwrap();
         wait_for_replicas(&fs, &path, 3);
-        let id = fs.block_locations(&path, 0, 1).unwrap()[0].block_id;
-        let name = format!("blk_{id}");
-        let replica_on = |node: u16| {
-            let dir = cluster.cluster.data_dir(Node::new(Role::Datanode, node));
-            files_below(&dir, &|file| file == name).pop()
+        let block = fs.block_locations(&path, 0, 1).unwrap().remove(0);
+        let name = format!("blk_{}", block.block_id);
+        let replica_on = |host: &str| {
+            let node = (1..=3)
+                .map(|n| Node::new(Role::Datanode, n))
+                .find(|node| node.host().to_string() == host)?;
+            files_below(&cluster.cluster.data_dir(node), &|file| file == name).pop()
         };
-        // Both the nearest replica and another one, so that whichever is read first is bad.
-        for node in 0..2 {
-            let file = replica_on(node).unwrap();
+        // The two replicas that a reader would try first.
+        for host in &block.hosts[..2] {
+            let file = replica_on(host).unwrap();
             let mut content = std::fs::read(&file).unwrap();
             content[1_234_567] ^= 0x10;
             std::fs::write(&file, content).unwrap();
         }
-        for _ in 0..3 {
-            assert!(fs.open(&path).unwrap().read_all().unwrap() == bytes, "over the wire: {wire}");
-        }
-        if wire {
-            // The reads have reported what they met: at least the nearest replica heals.
-            eventually("the nearest replica is whole again", || {
-                let file = replica_on(0)?;
-                (std::fs::read(file).ok()? == bytes).then_some(())
-            })
-            .unwrap();
-        }
+        assert!(fs.open(&path).unwrap().read_all().unwrap() == bytes, "over the wire: {wire}");
+        // What readers meet they report; every replica is whole again in the end, and no read is wrong.
+        eventually("every replica is whole again", || {
+            assert!(fs.open(&path).unwrap().read_all().unwrap() == bytes);
+            let whole = |host: &String| {
+                replica_on(host)
+                    .and_then(|file| std::fs::read(file).ok())
+                    .is_some_and(|content| content == bytes)
+            };
+            block.hosts.iter().all(whole).then_some(())
+        })
+        .unwrap();
     }
 }
 
@@ -214,8 +217,8 @@ fn a_lost_datanodes_blocks_are_made_again() {
         writer.write_all(&bytes).unwrap();
         writer.close().unwrap();
     }
-    cluster.cluster.kill(Role::Datanode, 0).unwrap();
-    let gone = Node::new(Role::Datanode, 0).host().to_string();
+    cluster.cluster.kill(Role::Datanode, 1).unwrap();
+    let gone = Node::new(Role::Datanode, 1).host().to_string();
     for i in 0..5 {
         let path = format!("/lost/{i}");
         eventually(&format!("{path} has three live replicas again"), || {
@@ -237,13 +240,12 @@ fn fault_10_a_killed_writers_file_is_closed_with_what_it_flushed() {
     })
     .unwrap();
     let fs = connect(&cluster);
-    let mut put =
-        cluster.command(&["put", "-", "/orphan"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut put = cluster.command(&["put", "-", "/orphan"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut pipe = put.stdin.take().unwrap();
     let bytes = sample(8 << 20);
     std::io::Write::write_all(&mut pipe, &bytes).unwrap();
     eventually("the writer has a block", || {
-        let dirs = (0..3).map(|n| cluster.cluster.data_dir(Node::new(Role::Datanode, n)));
+        let dirs = (1..=3).map(|n| cluster.cluster.data_dir(Node::new(Role::Datanode, n)));
         let written: u64 = dirs
             .flat_map(|dir| files_below(&dir, &is_block_file))
             .filter_map(|file| file.metadata().ok())

@@ -54,10 +54,7 @@ fn what_goes_in_comes_out_at_every_size() {
         let remote = ["-D", "dfs.client.read.shortcircuit=false", "cat", &path];
         assert!(cluster.hfs(&remote).unwrap() == bytes, "remote cat of {size} bytes");
         let stat = cluster.hfs(&["stat", "%b %o %r %F", &path]).unwrap();
-        assert_eq!(
-            String::from_utf8_lossy(&stat).trim(),
-            format!("{size} 1048576 3 regular file")
-        );
+        assert_eq!(String::from_utf8_lossy(&stat).trim(), format!("{size} 1048576 3 regular file"));
     }
 }
 
@@ -175,9 +172,7 @@ fn a_restart_brings_everything_back() {
     let local = cluster.scratch().join("in");
     std::fs::write(&local, &bytes).unwrap();
     cluster.hfs(&["mkdir", "-p", "/kept/dir"]).unwrap();
-    cluster
-        .hfs(&["put", "-D", "dfs.blocksize=1m", local.to_str().unwrap(), "/kept/file"])
-        .unwrap();
+    cluster.hfs(&["put", "-D", "dfs.blocksize=1m", local.to_str().unwrap(), "/kept/file"]).unwrap();
     cluster.hfs(&["chmod", "700", "/kept/dir"]).unwrap();
     let before = cluster.hfs(&["ls", "-R", "/"]).unwrap();
     cluster.restart().unwrap();

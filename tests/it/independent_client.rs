@@ -40,7 +40,14 @@ fn hdfs_native_puts_gets_and_lists() {
         names.sort();
         assert_eq!(
             names,
-            ["/native/0", "/native/1", "/native/3500000", "/native/512", "/native/65537", "/native/dir"]
+            [
+                "/native/0",
+                "/native/1",
+                "/native/3500000",
+                "/native/512",
+                "/native/65537",
+                "/native/dir"
+            ]
         );
         let mut writer = client.append("/native/512").await.unwrap();
         writer.write_bytes(Bytes::from_static(b"more")).await.unwrap();

@@ -4,5 +4,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
 mod cluster;
+mod faults;
+mod files;
+mod independent_client;
+mod jobs;
 mod quickstart;
