@@ -54,7 +54,10 @@ impl SegmentIndex {
     /// With more than [`MAX_PARTITIONS`] partitions, which a job can't have.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let partitions = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
-        assert!(partitions <= MAX_PARTITIONS, "invariant: a job has at most {MAX_PARTITIONS} parts");
+        assert!(
+            partitions <= MAX_PARTITIONS,
+            "invariant: a job has at most {MAX_PARTITIONS} parts"
+        );
         let start = out.len();
         for entry in &self.partitions {
             out.extend_from_slice(&entry.offset.to_le_bytes());
@@ -115,7 +118,9 @@ impl SegmentIndex {
             (u32_at(&footer, 0), u32_at(&footer, 4), u64_at(&footer, 8));
         if partitions > MAX_PARTITIONS || index_bytes != u64::from(partitions) * ENTRY_BYTES as u64
         {
-            return Err(SegmentError::Damaged("the length of the index is not that of its entries"));
+            return Err(SegmentError::Damaged(
+                "the length of the index is not that of its entries",
+            ));
         }
         let Some(runs_end) = (file_bytes - FOOTER_BYTES as u64).checked_sub(index_bytes) else {
             return Err(SegmentError::Damaged("the index is longer than the file"));
