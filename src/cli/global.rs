@@ -1,9 +1,9 @@
 //! What every command line shares: which file system, which settings, which form of output.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use hfs_client::ClientConfig;
 
-use crate::cluster;
+use crate::cluster::{self, Cluster};
 
 /// Options that every verb takes.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -65,12 +65,19 @@ impl GlobalArgs {
             return Ok(url.to_string());
         }
         let dir = cluster::default_dir()?;
-        cluster::running_fs_url(&dir)?.with_context(|| {
-            format!(
-                "no file system: no --fs, no HFS_FS, no fs.defaultFS, and no local cluster runs in \
-                 {}; start one with `hfs cluster start`",
-                dir.display()
-            )
-        })
+        if let Some(url) = cluster::running_fs_url(&dir)? {
+            return Ok(url);
+        }
+        let dir_name = dir.display();
+        if Cluster::attach(&dir).is_ok() {
+            bail!(
+                "the namenode of the local cluster in {dir_name} does not run; start it with `hfs \
+                 cluster start`, or name another file system with --fs"
+            );
+        }
+        bail!(
+            "no file system: no --fs, no HFS_FS, no fs.defaultFS, and no local cluster in \
+             {dir_name}; start one with `hfs cluster start`"
+        )
     }
 }
