@@ -45,6 +45,6 @@ pub use output::{OutputFormat, RecordWriter, TextOutput, TextWriter, part_name};
 pub use partition::{HashPartitioner, Partitioner, hash};
 pub use record::{DecodeError, Record, Scratch, Text};
 pub use reducer::{Combiner, Identity, Max, Min, NoCombiner, Reducer, Sum};
-pub use run::{TASK_SOCKET, run, run_verb};
+pub use run::{JOB_ANNOUNCE, TASK_SOCKET, run, run_verb};
 pub use values::Values;
 pub use words::{Words, words};

@@ -5,6 +5,7 @@ mod cluster;
 mod display;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,6 +26,10 @@ use display::Display;
 
 /// Names the socket of the worker; set, it makes this process a task process.
 pub const TASK_SOCKET: &str = "HFS_TASK_SOCKET";
+
+/// Names a file that the driver creates when it starts, so that `hfs job submit` can tell a job
+/// program from any other.
+pub const JOB_ANNOUNCE: &str = "HFS_JOB_ANNOUNCE";
 
 /// The flags that every job program has.
 #[derive(Debug, Clone, Args)]
@@ -146,6 +151,7 @@ fn start<A: Args>(
         })?;
         return Ok(ExitCode::SUCCESS);
     }
+    announce()?;
     let (job, driver) = match parse(way.name, arguments.clone(), build) {
         Ok(parsed) => parsed,
         Err(error) => match error.downcast::<clap::Error>() {
@@ -157,6 +163,18 @@ fn start<A: Args>(
         },
     };
     if driver.local { drive_local(&job, &driver) } else { drive(&job, &driver, way, arguments) }
+}
+
+/// Tells the process that started this driver, if it asked, that this is a job program: before the
+/// arguments are looked at, since `--help` and a wrong flag are a job program's business, too.
+fn announce() -> Result<()> {
+    let Some(path) = std::env::var_os(JOB_ANNOUNCE).filter(|path| !path.is_empty()) else {
+        return Ok(());
+    };
+    let path = PathBuf::from(path);
+    File::create(&path).map(drop).with_context(|| {
+        format!("the file {} that {JOB_ANNOUNCE} names can't be created", path.display())
+    })
 }
 
 /// The job that the arguments ask for, with what the flags say about it.

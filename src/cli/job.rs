@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use hfs_jobtracker::front::json;
+use hfs_mapreduce::JOB_ANNOUNCE;
 use hfs_protocol::proto::job::job_service_client::JobServiceClient;
 use hfs_protocol::proto::job::{
     JobRequest, JobState, JobStatus, KillRequest, ListRequest, LogsRequest, TaskCounts,
@@ -24,6 +25,8 @@ use crate::cluster;
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// The largest status that is taken: a large job with all its attempts.
 const MESSAGE_BYTES_MAX: usize = 256 << 20;
+/// The exit code after an interrupt (Ctrl-C), as a shell sees it (128 + SIGINT).
+const INTERRUPTED_EXIT: i32 = 130;
 
 /// What can be done with jobs.
 #[derive(Debug, Subcommand)]
@@ -39,6 +42,7 @@ pub enum JobCommand {
             num_args = 1..
         )]
         program: Vec<OsString>,
+        /// Where the jobtracker is
         #[command(flatten)]
         tracker: Tracker,
     },
@@ -47,6 +51,7 @@ pub enum JobCommand {
         /// Without those that are over
         #[arg(long)]
         running: bool,
+        /// Where the jobtracker is
         #[command(flatten)]
         tracker: Tracker,
     },
@@ -54,6 +59,7 @@ pub enum JobCommand {
     Status {
         /// The job's id
         id: String,
+        /// Where the jobtracker is
         #[command(flatten)]
         tracker: Tracker,
     },
@@ -61,6 +67,7 @@ pub enum JobCommand {
     Kill {
         /// The job's id
         id: String,
+        /// Where the jobtracker is
         #[command(flatten)]
         tracker: Tracker,
     },
@@ -74,6 +81,7 @@ pub enum JobCommand {
         /// Only the last so many bytes of each
         #[arg(long, default_value_t = 0, value_name = "BYTES")]
         tail: u64,
+        /// Where the jobtracker is
         #[command(flatten)]
         tracker: Tracker,
     },
@@ -81,6 +89,7 @@ pub enum JobCommand {
     Counters {
         /// The job's id
         id: String,
+        /// Where the jobtracker is
         #[command(flatten)]
         tracker: Tracker,
     },
@@ -150,6 +159,7 @@ pub async fn run(command: JobCommand, global: &GlobalArgs) -> Result<()> {
 }
 
 /// Runs the program here: it is its own driver, and is told by its environment where the cluster is.
+/// One that ends without having announced itself, whatever its exit code, is no job program.
 async fn submit(words: Vec<OsString>, tracker: &Tracker, global: &GlobalArgs) -> Result<()> {
     let mut words = words.into_iter();
     let program = PathBuf::from(words.next().context("name the job program to run")?);
@@ -161,20 +171,46 @@ async fn submit(words: Vec<OsString>, tracker: &Tracker, global: &GlobalArgs) ->
     } else {
         program.clone()
     };
+    let private = tempfile::Builder::new()
+        .prefix("hfs-job-")
+        .tempdir()
+        .context("can't create a temporary directory for the job program's announcement")?;
+    let announcement = private.path().join("announced");
     let mut child = tokio::process::Command::new(&path)
         .args(words)
         .env("HFS_FS", fs_url)
         .env("HFS_JOBTRACKER", address)
+        .env(JOB_ANNOUNCE, &announcement)
         .spawn()
         .with_context(|| format!("can't run the job program {}", program.display()))?;
-    let status = child.wait().await?;
-    match (status.code(), status.signal()) {
-        (Some(0), _) => Ok(()),
-        // It has said itself what went wrong.
-        (Some(code), _) => std::process::exit(code),
-        (None, signal) => {
-            bail!("{} was ended by signal {}", program.display(), signal.unwrap_or_default())
+    let status = tokio::select! {
+        status = child.wait() => status?,
+        // The terminal interrupts the program, too.
+        Ok(()) = tokio::signal::ctrl_c() => {
+            drop(private);
+            std::process::exit(INTERRUPTED_EXIT);
         }
+    };
+    let announced = announcement.exists();
+    // `exit` would leave it behind.
+    drop(private);
+    let ended = match status.code() {
+        Some(code) => format!("ended with exit code {code}"),
+        None => format!("was ended by signal {}", status.signal().unwrap_or_default()),
+    };
+    let program = program.display();
+    if !announced {
+        eprintln!(
+            "hfs job submit: {program} is not an hfs job program (it {ended} without announcing a \
+             job); build one with the crate hfs-mapreduce"
+        );
+        std::process::exit(status.code().filter(|code| *code != 0).unwrap_or(1));
+    }
+    match status.code() {
+        Some(0) => Ok(()),
+        // It has said itself what went wrong.
+        Some(code) => std::process::exit(code),
+        None => bail!("{program} {ended}"),
     }
 }
 

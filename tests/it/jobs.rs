@@ -218,7 +218,15 @@ fn a_program_that_is_no_job_and_a_job_that_is_killed() {
     let cluster = TestCluster::start().unwrap();
     put_text(&cluster);
     let said = cluster.hfs_fails(&["job", "submit", "/bin/false", "/in", "/out"]).unwrap();
-    assert!(!said.contains("panicked") && !said.trim().is_empty(), "{said}");
+    assert!(said.contains("/bin/false is not an hfs job program"), "{said}");
+    let said = cluster.hfs_fails(&["job", "submit", "/bin/ls", "/"]).unwrap();
+    assert!(
+        said.contains("/bin/ls is not an hfs job program (it ended with exit code 0"),
+        "{said}"
+    );
+    let program = example("slow_wordcount");
+    let help = cluster.hfs(&["job", "submit", program.to_str().unwrap(), "--help"]).unwrap();
+    assert!(String::from_utf8_lossy(&help).contains("--reduces"));
     let said = cluster.hfs_fails(&["job", "submit", "/no/such/program"]).unwrap();
     assert!(said.contains("/no/such/program"), "{said}");
     let said = cluster.hfs_fails(&["job", "status", "job_1_1"]).unwrap();
