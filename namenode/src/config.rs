@@ -73,6 +73,11 @@ pub struct Config {
     #[arg(long, default_value = "20min", value_parser = parse_duration)]
     #[serde(with = "hfs_daemon::config::duration")]
     pub lease_hard_limit: Duration,
+    /// After a start, an open file of before is not recovered for this long, unless as many datanodes
+    /// as it wants replicas have reported its last block: others may still hold bytes of it
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    #[serde(with = "hfs_daemon::config::duration")]
+    pub lease_recovery_grace: Duration,
     /// Share of the blocks that need a replica before start-up safe mode ends
     #[arg(long, default_value_t = 0.999)]
     pub safemode_threshold: f64,
@@ -130,6 +135,7 @@ impl Default for Config {
             dead_interval: Duration::from_secs(10),
             lease_soft_limit: Duration::from_secs(60),
             lease_hard_limit: Duration::from_secs(20 * 60),
+            lease_recovery_grace: Duration::from_secs(30),
             safemode_threshold: 0.999,
             safemode_min_datanodes: 0,
             transfer_timeout: Duration::from_secs(60),

@@ -119,6 +119,14 @@ impl Datanode {
         space
     }
 
+    /// Whether each of its working data directories has reported in full since it registered.
+    fn has_reported(&self) -> bool {
+        self.storages.iter().enumerate().all(|(at, storage)| {
+            storage.failed
+                || u16::try_from(at).is_ok_and(|at| self.reported.contains(&StorageId(at)))
+        })
+    }
+
     /// Keeps the newest report of a storage. False: there are too many.
     fn take_storage(&mut self, report: StorageReport) -> bool {
         if let Some(known) = self.storages.iter_mut().find(|s| s.uuid == report.uuid) {
@@ -409,10 +417,7 @@ impl NodeTable {
     pub fn overdue_reports(&mut self, now_ms: u64, patience_ms: u64) -> Vec<NodeId> {
         let mut overdue = Vec::new();
         for node in &mut self.nodes {
-            let complete = node.storages.iter().enumerate().all(|(at, storage)| {
-                storage.failed
-                    || u16::try_from(at).is_ok_and(|at| node.reported.contains(&StorageId(at)))
-            });
+            let complete = node.has_reported();
             let due = now_ms.saturating_sub(node.report_asked_ms) >= patience_ms;
             if node.liveness == Liveness::Live && !complete && due {
                 node.report_asked_ms = now_ms;
@@ -420,6 +425,12 @@ impl NodeTable {
             }
         }
         overdue
+    }
+
+    /// Whether every node that is not dead has reported in full since it registered.
+    #[must_use]
+    pub fn all_have_reported(&self) -> bool {
+        self.nodes.iter().all(|n| n.liveness == Liveness::Dead || n.has_reported())
     }
 
     /// The node of this number.

@@ -489,6 +489,53 @@ async fn a_dead_writer_s_file_is_closed_at_the_shortest_length() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_restart_nothing_is_dropped_before_its_holders_had_time_to_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { lease_recovery_grace: Duration::from_secs(3), ..config(dir.path()) };
+    let namenode = Namenode::start(config.clone()).await;
+    let grpc = namenode.ports.grpc.unwrap();
+    let a = FakeDatanode::start(grpc, "dn-a", Disk::default()).await;
+    let b = FakeDatanode::start(grpc, "dn-b", Disk::default()).await;
+    let client = namenode.client(&Namenode::superuser()).await;
+    for path in ["/flushed", "/untouched"] {
+        let _: CreateResponseProto = client.call("create", &create(path, 2)).await.unwrap();
+    }
+    let block = add_block(&client, "/flushed", None).await;
+    add_block(&client, "/untouched", None).await;
+    // Flushed bytes are on the datanodes; the namenode's record of the block says 0 bytes.
+    a.receive(&block.b, 900, ReplicaState::Rbw).await;
+    b.receive(&block.b, 800, ReplicaState::Rbw).await;
+    eventually("both have begun", async || {
+        locations(&client, "/flushed").await.last_block.unwrap().locs.len() == 2
+    })
+    .await;
+    let disks = [Arc::clone(&a.disk), Arc::clone(&b.disk)];
+    drop((a, b, client));
+    namenode.stop().await;
+
+    let namenode = Namenode::start(config).await;
+    let grpc = namenode.ports.grpc.unwrap();
+    let client = namenode.client(&Namenode::superuser()).await;
+    let recover = async |path: &str| {
+        let request = RecoverLeaseRequestProto { src: path.into(), client_name: "other".into() };
+        client.call::<_, RecoverLeaseResponseProto>("recoverLease", &request).await.unwrap().result
+    };
+    assert!(!recover("/flushed").await, "closed before any datanode has reported");
+    // One that has none of it does not make the others' bytes go.
+    let _other = FakeDatanode::start(grpc, "dn-c", Disk::default()).await;
+    assert!(!recover("/flushed").await);
+    let [disk_a, disk_b] = disks;
+    let _a = FakeDatanode::start(grpc, "dn-a", disk_a).await;
+    let _b = FakeDatanode::start(grpc, "dn-b", disk_b).await;
+    eventually("the flushed file is closed", async || recover("/flushed").await).await;
+    assert_eq!(locations(&client, "/flushed").await.file_length, 800);
+    // What nobody has is dropped in the end.
+    eventually("the untouched file is closed", async || recover("/untouched").await).await;
+    assert_eq!(locations(&client, "/untouched").await.file_length, 0);
+    namenode.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pipeline_is_rebuilt_with_a_new_version_and_another_node() {
     let dir = tempfile::tempdir().unwrap();
     let namenode = Namenode::start(config(dir.path())).await;

@@ -13,6 +13,8 @@ use super::*;
 pub(crate) struct Known {
     /// Blocks with too few replicas.
     pub(crate) lacking: BTreeSet<BlockId>,
+    /// The namenode has just started: not all datanodes have reported.
+    pub(crate) fresh: bool,
 }
 
 impl Replicas for Known {
@@ -22,6 +24,10 @@ impl Replicas for Known {
 
     fn any(&self, block: BlockId) -> bool {
         !self.lacking.contains(&block)
+    }
+
+    fn holders_known(&self, _block: BlockId) -> bool {
+        !self.fresh
     }
 }
 

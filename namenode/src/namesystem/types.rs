@@ -258,6 +258,10 @@ pub trait Replicas {
 
     /// Whether any datanode holds, or was chosen to hold, a replica of the block.
     fn any(&self, block: BlockId) -> bool;
+
+    /// Whether every datanode that may hold bytes of this open block is known. After a start it takes until they have
+    /// reported; before that, a block without replicas is not one without bytes.
+    fn holders_known(&self, block: BlockId) -> bool;
 }
 
 /// The bounds that checks apply. Configuration: never read by `apply`, so that a replay under other bounds gives the

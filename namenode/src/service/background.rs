@@ -98,6 +98,11 @@ impl Service {
         for node in cluster.nodes.overdue_reports(now_ms, REPORT_PATIENCE_MS) {
             cluster.send(node, Message::SendBlockReport(SendBlockReport {}));
         }
+        if now_ms.saturating_sub(self.started_monotonic_ms)
+            >= super::millis(self.config.lease_recovery_grace)
+        {
+            cluster.end_grace();
+        }
         cluster.check_safemode();
     }
 

@@ -31,6 +31,8 @@ pub struct Cluster {
     pub finished: Vec<Outcome>,
     /// The open streams.
     pub streams: BTreeMap<NodeId, mpsc::Sender<NamenodeMessage>>,
+    /// Whether the datanodes of before the start have had their time to register.
+    grace_over: bool,
 }
 
 /// The intent of a block as the namespace knows it.
@@ -59,7 +61,13 @@ impl Cluster {
             recoveries: BTreeMap::new(),
             finished: Vec::new(),
             streams: BTreeMap::new(),
+            grace_over: false,
         }
+    }
+
+    /// The datanodes of before the start have had their time to register.
+    pub(super) fn end_grace(&mut self) {
+        self.grace_over = true;
     }
 
     pub(super) fn take_effects(&mut self, effects: &[Effect], now_ms: u64) {
@@ -184,5 +192,26 @@ impl Replicas for Cluster {
     fn any(&self, block: BlockId) -> bool {
         !self.blocks.pipeline(block).is_empty()
             || self.blocks.map().get(block).is_some_and(|entry| !entry.replicas.is_empty())
+    }
+
+    /// A pipeline is volatile: where there is one, the block was given out, or its pipeline rebuilt,
+    /// since the start, and its members are all there are. A block of before the start is known
+    /// once as many nodes as it wants replicas have it, or everybody has had time to report.
+    fn holders_known(&self, block: BlockId) -> bool {
+        if !self.blocks.pipeline(block).is_empty() {
+            return true;
+        }
+        let enough = self.blocks.map().get(block).is_some_and(|entry| {
+            let current = entry
+                .replicas
+                .iter()
+                .filter(|r| matches!(r.worth(&entry.intent), Worth::Good | Worth::Open))
+                .count();
+            current >= usize::from(entry.intent.replication)
+        });
+        enough
+            || (self.grace_over
+                && !self.blocks.safemode().is_on()
+                && self.nodes.all_have_reported())
     }
 }

@@ -7,7 +7,7 @@ use hfs_protocol::proto::datanode::{self as wire, namenode_message::Message};
 use super::{CallInfo, Cluster, Seen, Service};
 use crate::blocks::recovery::{Found, Recovery, Step};
 use crate::blocks::{NodeId, StorageId};
-use crate::namesystem::{Access, Block, Ctx, NAMENODE_HOLDER, Namespace, ops};
+use crate::namesystem::{Access, Block, Ctx, NAMENODE_HOLDER, Namespace, Replicas, ops};
 
 /// Files whose recovery is looked after in one tick.
 const RECOVERIES_PER_TICK: usize = 64;
@@ -86,6 +86,13 @@ impl Service {
             .map(|(node, _)| node)
             .filter(|node| cluster.streams.contains_key(node))
             .collect();
+        if nodes.is_empty() && block.len == 0 && !cluster.any(block.id) {
+            // A recovery of before a restart, and it is known by now that nobody has the block.
+            let now = Recovery::start(file, block.id, block.gen_stamp, recovery_id, nodes, now_ms);
+            cluster.recoveries.insert(block.id, now.0);
+            self.take_steps(&mut cluster, block.id, vec![Step::Empty]);
+            return false;
+        }
         if nodes.is_empty() {
             tracing::warn!(
                 "block {} of file {file} can't be recovered yet: no datanode that holds it is \

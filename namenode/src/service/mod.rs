@@ -104,6 +104,7 @@ pub struct Service {
     shutdown: Shutdown,
     next_session: AtomicU64,
     started_ms: u64,
+    started_monotonic_ms: u64,
     checkpoint: Mutex<checkpoint::Last>,
 }
 
@@ -167,6 +168,7 @@ impl Service {
             shutdown,
             next_session: AtomicU64::new(1),
             started_ms,
+            started_monotonic_ms: now_ms,
             checkpoint,
             config,
         })

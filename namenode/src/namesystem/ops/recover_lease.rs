@@ -29,7 +29,7 @@ pub struct Request<'a> {
 pub enum Answer {
     /// It is closed.
     Closed,
-    /// Its last blocks are final but have too few replicas yet: ask again.
+    /// Its last blocks are final but have too few replicas yet, or who holds the last one is not known yet: ask again.
     Waiting,
     /// An empty last block that nobody has was dropped: ask again, the file can be closed now.
     Dropped,
@@ -109,6 +109,10 @@ fn decide(
             }
             let op = Complete { file: id, last_len: None, close: true };
             return Ok(Proposal { entry: ctx.stamp(op), answer: Answer::Closed });
+        }
+        // What datanodes hold and have not said yet would be cut off or dropped.
+        (Some(last), _) if !replicas.holders_known(last.id) => {
+            return Proposal::unchanged(Answer::Waiting);
         }
         (Some(&last), Tail::Recovering { recovery_id }) if !restart => {
             return Proposal::unchanged(Answer::Recovering { file: id, block: last, recovery_id });
@@ -207,6 +211,22 @@ mod tests {
         let again = commit::check(&fixture.ns, &report(newer, 150), &fixture.ctx()).unwrap();
         assert_eq!(again.entry, None, "a report that comes twice changes nothing");
         fixture.assert_recoverable();
+    }
+
+    #[test]
+    fn nothing_is_decided_before_the_holders_of_the_last_block_are_known() {
+        let mut fixture = Fixture::new();
+        let file = fixture.create("/f");
+        let block = fixture.add_block("/f", None).block;
+        fixture.known.lacking.insert(block.id);
+        fixture.known.fresh = true;
+        for restart in [false, true] {
+            assert_eq!(recover(&mut fixture, file, restart), Answer::Waiting);
+        }
+        fixture.known.lacking.clear();
+        assert_eq!(recover(&mut fixture, file, false), Answer::Waiting);
+        fixture.known.fresh = false;
+        assert!(matches!(recover(&mut fixture, file, false), Answer::Recovering { .. }));
     }
 
     #[test]
