@@ -72,7 +72,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             bind: IpAddr::from([127, 0, 0, 1]),
-            port: 8021,
+            port: 8032,
             http_port: 50030,
             advertise: None,
             dir: PathBuf::from(DIR_DEFAULT),

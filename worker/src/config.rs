@@ -69,7 +69,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            jobtracker: "127.0.0.1:8021".to_owned(),
+            jobtracker: "127.0.0.1:8032".to_owned(),
             bind: IpAddr::from([127, 0, 0, 1]),
             host: None,
             rack: "/default-rack".to_owned(),
