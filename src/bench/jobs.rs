@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -47,6 +47,8 @@ pub fn run(bench: &Bench) -> Result<Vec<Row>> {
     bench.hfs(&["put", &text_name, "/bench-jobs/text"])?;
     let peer_out = bench.scratch.join("limit-counts");
     let local_out = bench.scratch.join("local-counts");
+    std::fs::create_dir_all(&peer_out)
+        .with_context(|| format!("cannot create {}", peer_out.display()))?;
     let peer = || -> Result<Duration> {
         timed(|| limit::word_count(&text, &peer_out).context("the peer's word count failed"))
     };
@@ -57,7 +59,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Row>> {
     let (ours, theirs) = in_turns(bench.runs, on_cluster, peer)?;
     let counted = bench.hfs(&["cat", "/bench-jobs/out/part-r-*"])?;
     ensure!(
-        counts(&counted) == counts(&std::fs::read(&peer_out)?),
+        counts(&counted) == counts(&parts(&peer_out)?),
         "the cluster's word count differs from the peer's"
     );
     let goal = Some(0.8);
@@ -75,12 +77,8 @@ pub fn run(bench: &Bench) -> Result<Vec<Row>> {
         timed(|| bench.hfs(&[VERB, "--local", &text_name, &local_name]).map(drop))
     };
     let (ours, theirs) = in_turns(bench.runs, in_process, peer)?;
-    let mut counted = Vec::new();
-    for part in parts(&local_out)? {
-        counted.extend(std::fs::read(part)?);
-    }
     ensure!(
-        counts(&counted) == counts(&std::fs::read(&peer_out)?),
+        counts(&parts(&local_out)?) == counts(&parts(&peer_out)?),
         "the local word count differs from the peer's"
     );
     rows.push(Row {
@@ -93,15 +91,16 @@ pub fn run(bench: &Bench) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn parts(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut parts = Vec::new();
+/// What the parts of an output hold, one after another.
+fn parts(dir: &Path) -> Result<Vec<u8>> {
+    let mut held = Vec::new();
     for entry in std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with("part-") {
-            parts.push(entry.path());
+            held.extend(std::fs::read(entry.path())?);
         }
     }
-    Ok(parts)
+    Ok(held)
 }
 
 /// Words with their counts, whatever the order of the lines.
