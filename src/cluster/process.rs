@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn the_same_number_with_another_start_is_a_stranger() {
         let me = ProcessId::of(std::process::id()).unwrap();
-        let former = ProcessId { started: "before".to_owned(), ..me.clone() };
+        let former = ProcessId { started: "before".to_owned(), ..me };
         assert!(me.is_alive());
         assert!(!former.is_alive());
         assert!(!former.signal(Signal::KILL).unwrap(), "or this test would be dead");
