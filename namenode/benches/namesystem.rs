@@ -52,6 +52,10 @@ impl Replicas for All {
     fn any(&self, _block: BlockId) -> bool {
         true
     }
+
+    fn holders_known(&self, _: BlockId) -> bool {
+        true
+    }
 }
 
 fn carry_out<A>(ns: &mut Namespace, proposal: Proposal<A>) -> A {
