@@ -62,6 +62,16 @@ where
     registry.register_collector(Box::new(GaugeFn { name, help, value: Box::new(value) }));
 }
 
+/// Registers gauges, by name and help, whose values are found together at every scrape: for values that
+/// come out of one look under a lock. `values` gives one for each, in their order; gauges it has none for are
+/// left out.
+pub fn gauges_fn<F>(registry: &mut Registry, gauges: Vec<(&'static str, &'static str)>, values: F)
+where
+    F: Fn() -> Vec<i64> + Send + Sync + 'static,
+{
+    registry.register_collector(Box::new(GaugesFn { gauges, values: Box::new(values) }));
+}
+
 /// Everything in the registry, in OpenMetrics text.
 #[must_use]
 pub fn encode(registry: &Registry) -> String {
@@ -86,6 +96,26 @@ impl fmt::Debug for GaugeFn {
 impl Collector for GaugeFn {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         encode_gauge(&mut encoder, self.name, self.help, (self.value)())
+    }
+}
+
+struct GaugesFn {
+    gauges: Vec<(&'static str, &'static str)>,
+    values: Box<dyn Fn() -> Vec<i64> + Send + Sync>,
+}
+
+impl fmt::Debug for GaugesFn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GaugesFn").field("gauges", &self.gauges).finish_non_exhaustive()
+    }
+}
+
+impl Collector for GaugesFn {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for (&(name, help), value) in self.gauges.iter().zip((self.values)()) {
+            encode_gauge(&mut encoder, name, help, value)?;
+        }
+        Ok(())
     }
 }
 
@@ -137,12 +167,15 @@ mod tests {
         counter(&mut registry, "reads", "Reads served").inc_by(2);
         gauge(&mut registry, "replicas", "Replicas held").set(-1);
         gauge_fn(&mut registry, "asked", "Asked at the scrape", || 42);
+        gauges_fn(&mut registry, vec![("first", "One"), ("second", "Other")], || vec![1, 2]);
         observe(&latency(&mut registry, "sync_seconds", "fsync"), Duration::from_millis(3));
         let text = encode(&registry);
         for line in [
             "hfs_datanode_reads_total 2",
             "hfs_datanode_replicas -1",
             "hfs_datanode_asked 42",
+            "hfs_datanode_first 1",
+            "hfs_datanode_second 2",
             "hfs_datanode_sync_seconds_count 1",
             "hfs_datanode_process_resident_memory_bytes",
             "# EOF",

@@ -14,6 +14,7 @@
 #![deny(clippy::disallowed_methods, clippy::iter_over_hash_type)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::blocks::placement::Candidate;
 use crate::blocks::{NodeId, StorageId};
@@ -193,7 +194,9 @@ pub const MAX_STORAGES: usize = 256;
 /// The node table; see the [module](self).
 #[derive(Debug, Default)]
 pub struct NodeTable {
-    nodes: Vec<Datanode>,
+    /// Shared with answers that are on their way out: a change copies a node only while one of them
+    /// still looks at it.
+    nodes: Vec<Arc<Datanode>>,
     by_uuid: BTreeMap<String, NodeId>,
     dead_interval_ms: u64,
 }
@@ -237,7 +240,7 @@ impl NodeTable {
             })
             .map(|n| n.id);
         if let Some(&id) = self.by_uuid.get(&uuid) {
-            let node = &mut self.nodes[id.0 as usize];
+            let node = Arc::make_mut(&mut self.nodes[id.0 as usize]);
             if node.liveness == Liveness::Live
                 && (node.address.ip != address.ip
                     || node.address.transfer_port != address.transfer_port)
@@ -273,7 +276,7 @@ impl NodeTable {
             return Ok(Registered { id, displaced });
         }
         let id = NodeId(u32::try_from(self.nodes.len()).map_err(|_| "too many datanodes")?);
-        self.nodes.push(Datanode {
+        self.nodes.push(Arc::new(Datanode {
             id,
             uuid: uuid.clone(),
             address,
@@ -289,14 +292,18 @@ impl NodeTable {
             session,
             reported: BTreeSet::new(),
             report_asked_ms: now_ms,
-        });
+        }));
         self.by_uuid.insert(uuid, id);
         Ok(Registered { id, displaced })
     }
 
     /// The node, if this stream still speaks for it.
     fn of_session(&mut self, node: NodeId, session: u64) -> Option<&mut Datanode> {
-        self.nodes.get_mut(node.0 as usize).filter(|n| n.session == session)
+        self.get_mut(node).filter(|n| n.session == session)
+    }
+
+    fn get_mut(&mut self, node: NodeId) -> Option<&mut Datanode> {
+        self.nodes.get_mut(node.0 as usize).map(Arc::make_mut)
     }
 
     /// Any word from the node. False: this stream was replaced or the node is dead, and nothing it
@@ -313,7 +320,7 @@ impl NodeTable {
 
     /// A heartbeat's numbers. Storages the node did not register with are added.
     pub fn heartbeat(&mut self, node: NodeId, storages: Vec<StorageReport>, transfers: u32) {
-        let Some(node) = self.nodes.get_mut(node.0 as usize) else { return };
+        let Some(node) = self.get_mut(node) else { return };
         node.active_transfers = transfers;
         node.assigned = 0;
         for storage in storages {
@@ -324,7 +331,7 @@ impl NodeTable {
 
     /// The number of a storage of a node; a new one is added.
     pub fn storage_id(&mut self, node: NodeId, uuid: &str) -> Option<StorageId> {
-        let node = self.nodes.get_mut(node.0 as usize)?;
+        let node = self.get_mut(node)?;
         let at = match node.storages.iter().position(|s| s.uuid == uuid) {
             Some(at) => at,
             None if node.storages.len() < MAX_STORAGES => {
@@ -360,7 +367,7 @@ impl NodeTable {
 
     /// Another identity took its address. True: it is dead now.
     pub fn displace(&mut self, node: NodeId) -> bool {
-        match self.nodes.get_mut(node.0 as usize) {
+        match self.get_mut(node) {
             Some(node) if node.liveness != Liveness::Dead => {
                 node.liveness = Liveness::Dead;
                 true
@@ -377,7 +384,7 @@ impl NodeTable {
             if node.liveness != Liveness::Dead
                 && now_ms.saturating_sub(node.last_heard_ms) >= interval
             {
-                node.liveness = Liveness::Dead;
+                Arc::make_mut(node).liveness = Liveness::Dead;
                 dead.push(node.id);
             }
         }
@@ -386,7 +393,7 @@ impl NodeTable {
 
     /// A node was given work: it counts as load until its next heartbeat.
     pub fn assign(&mut self, node: NodeId) {
-        if let Some(node) = self.nodes.get_mut(node.0 as usize) {
+        if let Some(node) = self.get_mut(node) {
             node.assigned = node.assigned.saturating_add(1);
         }
     }
@@ -406,7 +413,7 @@ impl NodeTable {
 
     /// A complete block report of this storage arrived.
     pub fn reported(&mut self, node: NodeId, storage: StorageId, wall_ms: u64) {
-        if let Some(node) = self.nodes.get_mut(node.0 as usize) {
+        if let Some(node) = self.get_mut(node) {
             node.last_report_wall_ms = wall_ms;
             node.reported.insert(storage);
         }
@@ -420,7 +427,7 @@ impl NodeTable {
             let complete = node.has_reported();
             let due = now_ms.saturating_sub(node.report_asked_ms) >= patience_ms;
             if node.liveness == Liveness::Live && !complete && due {
-                node.report_asked_ms = now_ms;
+                Arc::make_mut(node).report_asked_ms = now_ms;
                 overdue.push(node.id);
             }
         }
@@ -436,6 +443,12 @@ impl NodeTable {
     /// The node of this number.
     #[must_use]
     pub fn get(&self, node: NodeId) -> Option<&Datanode> {
+        self.nodes.get(node.0 as usize).map(Arc::as_ref)
+    }
+
+    /// The node of this number as it is now, to be looked at after the table was let go.
+    #[must_use]
+    pub fn shared(&self, node: NodeId) -> Option<&Arc<Datanode>> {
         self.nodes.get(node.0 as usize)
     }
 
@@ -449,15 +462,16 @@ impl NodeTable {
     #[must_use]
     pub fn on_machine(&self, ip: std::net::IpAddr) -> Option<&Datanode> {
         let ip = ip.to_canonical();
-        self.nodes.iter().find(|n| {
+        let here = |n: &&Arc<Datanode>| {
             n.liveness == Liveness::Live
                 && n.address.ip.parse::<std::net::IpAddr>().is_ok_and(|a| a.to_canonical() == ip)
-        })
+        };
+        self.nodes.iter().find(here).map(Arc::as_ref)
     }
 
     /// All nodes, in the order of first registration.
     #[must_use]
-    pub fn all(&self) -> &[Datanode] {
+    pub fn all(&self) -> &[Arc<Datanode>] {
         &self.nodes
     }
 

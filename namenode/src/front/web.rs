@@ -44,12 +44,13 @@ pub fn register_gauges(service: &Arc<Service>, registry: &mut Registry) {
         ("journal_applied_txid", "Last applied transaction", |s| s.applied_txid),
         ("journal_durable_txid", "Last durable transaction", |s| s.durable_txid),
     ];
-    for (name, help, value) in gauges {
-        let service = Arc::clone(service);
-        metrics::gauge_fn(registry, name, help, move || {
-            i64::try_from(value(&service.status())).unwrap_or(i64::MAX)
-        });
-    }
+    let names = gauges.iter().map(|&(name, help, _)| (name, help)).collect();
+    let service = Arc::clone(service);
+    metrics::gauges_fn(registry, names, move || {
+        let status = service.status();
+        let number = |value: Value| i64::try_from(value(&status)).unwrap_or(i64::MAX);
+        gauges.iter().map(|&(_, _, value)| number(value)).collect()
+    });
 }
 
 /// A number of bytes for people, one decimal.

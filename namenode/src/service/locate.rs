@@ -1,6 +1,7 @@
 //! Where a file's bytes are, nearest first.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hfs_protocol::error::{ErrorKind, RemoteError};
 
@@ -15,9 +16,17 @@ use crate::topology;
 #[derive(Debug, Clone)]
 pub struct Location {
     /// The node as it was when located.
-    pub node: Datanode,
+    pub node: Arc<Datanode>,
     /// Its data directory.
-    pub storage_uuid: String,
+    pub storage: StorageId,
+}
+
+impl Location {
+    /// The data directory's identity.
+    #[must_use]
+    pub fn storage_uuid(&self) -> &str {
+        self.node.storages.get(usize::from(self.storage.0)).map_or("", |s| &s.uuid)
+    }
 }
 
 /// A block and its places.
@@ -162,10 +171,10 @@ impl Cluster {
     fn locations(&self, places: &[(NodeId, StorageId)]) -> Vec<Location> {
         places
             .iter()
-            .filter_map(|(node, storage)| {
-                let node = self.nodes.get(*node)?;
-                let storage_uuid = node.storages.get(usize::from(storage.0))?.uuid.clone();
-                Some(Location { node: node.clone(), storage_uuid })
+            .filter_map(|&(node, storage)| {
+                let node = self.nodes.shared(node)?;
+                node.storages.get(usize::from(storage.0))?;
+                Some(Location { node: Arc::clone(node), storage })
             })
             .collect()
     }

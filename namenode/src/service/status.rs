@@ -1,5 +1,7 @@
 //! What the namenode tells of itself: for pages, metrics and `dfsadmin`.
 
+use std::sync::Arc;
+
 use hfs_protocol::error::{ErrorKind, RemoteError};
 use serde::Serialize;
 
@@ -167,7 +169,7 @@ impl Service {
 
     /// Datanodes and the number of their replicas (HDFS `getDatanodeReport`).
     #[must_use]
-    pub fn datanodes(&self, which: Which) -> Vec<(Datanode, usize)> {
+    pub fn datanodes(&self, which: Which) -> Vec<(Arc<Datanode>, usize)> {
         let cluster = self.cluster.read();
         cluster
             .nodes
@@ -178,7 +180,7 @@ impl Service {
                 Which::Live => n.liveness != Liveness::Dead,
                 Which::Dead => n.liveness == Liveness::Dead,
             })
-            .map(|n| (n.clone(), cluster.blocks.map().count_on_node(n.id)))
+            .map(|n| (Arc::clone(n), cluster.blocks.map().count_on_node(n.id)))
             .collect()
     }
 

@@ -11,7 +11,7 @@ use hfs_protocol::proto::hadoop::hdfs::{
 
 use crate::datanodes::Datanode;
 use crate::namesystem::{Block, FileKind, FileStatus};
-use crate::service::{Located, LocatedFile, Location};
+use crate::service::{Located, LocatedFile};
 
 /// A file's or a directory's status; `path` is the last component in a listing and empty elsewhere.
 pub(super) fn status(
@@ -131,13 +131,9 @@ pub(super) fn located(pool: &str, located: &Located) -> LocatedBlockProto {
         block_token: no_token(),
         is_cached: vec![false; located.places.len()],
         storage_types: vec![StorageTypeProto::Disk as i32; located.places.len()],
-        storage_i_ds: located.places.iter().map(storage_uuid).collect(),
+        storage_i_ds: located.places.iter().map(|p| p.storage_uuid().to_owned()).collect(),
         ..Default::default()
     }
-}
-
-fn storage_uuid(place: &Location) -> String {
-    place.storage_uuid.clone()
 }
 
 /// A file's blocks and their places.

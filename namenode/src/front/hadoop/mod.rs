@@ -149,26 +149,33 @@ impl Call<'_> {
 
     /// What goes into the audit log with the answer.
     fn audit(&self, src: &str, dst: Option<&str>) -> Audit {
-        let cut = |path: &str| {
-            let mut end = path.len().min(AUDIT_PATH_BYTES);
-            while !path.is_char_boundary(end) {
-                end -= 1;
-            }
-            path[..end].to_owned()
-        };
-        Audit {
-            user: Arc::clone(&self.info.caller.user),
-            ip: self.info.ip,
-            cmd: self.method,
-            src: cut(src),
-            dst: dst.map(cut),
-            change: true,
-        }
+        self.audit_line(true, || (cut(src), dst.map(cut)))
+    }
+
+    /// The same for a call that names a block and no path.
+    fn audit_block(&self, block: u64) -> Audit {
+        self.audit_line(true, || (format!("blk_{block}"), None))
     }
 
     /// The same for a call that changes nothing.
     fn audit_read(&self, src: &str) -> Audit {
-        Audit { change: false, ..self.audit(src, None) }
+        self.audit_line(false, || (cut(src), None))
+    }
+
+    /// Nothing is copied while nobody wants the audit log.
+    fn audit_line(&self, change: bool, paths: impl FnOnce() -> (String, Option<String>)) -> Audit {
+        if !tracing::enabled!(target: "audit", tracing::Level::INFO) {
+            return Audit(None);
+        }
+        let (src, dst) = paths();
+        Audit(Some(AuditLine {
+            user: Arc::clone(&self.info.caller.user),
+            ip: self.info.ip,
+            cmd: self.method,
+            src,
+            dst,
+            change,
+        }))
     }
 
     /// Answers as soon as what was seen is durable: now, if it is.
@@ -216,8 +223,20 @@ where
     })))
 }
 
+/// A path as far as an audit line shows it.
+fn cut(path: &str) -> String {
+    let mut end = path.len().min(AUDIT_PATH_BYTES);
+    while !path.is_char_boundary(end) {
+        end -= 1;
+    }
+    path[..end].to_owned()
+}
+
+/// What the audit log is told of a call; nothing when the log is off.
+struct Audit(Option<AuditLine>);
+
 /// One line of the audit log: who did what, and whether it was allowed.
-struct Audit {
+struct AuditLine {
     user: Arc<str>,
     ip: IpAddr,
     cmd: &'static str,
@@ -229,17 +248,18 @@ struct Audit {
 
 impl Audit {
     fn log(&self, result: &Result<Vec<u8>, RemoteError>) {
+        let Some(line) = &self.0 else { return };
         let allowed = !matches!(result, Err(e) if e.kind == ErrorKind::AccessDenied);
         let ok = result.is_ok();
-        if self.change || !allowed {
-            tracing::info!(target: "audit", "allowed={allowed} ok={ok} {self}");
+        if line.change || !allowed {
+            tracing::info!(target: "audit", "allowed={allowed} ok={ok} {line}");
         } else {
-            tracing::debug!(target: "audit", "allowed={allowed} ok={ok} {self}");
+            tracing::debug!(target: "audit", "allowed={allowed} ok={ok} {line}");
         }
     }
 }
 
-impl fmt::Display for Audit {
+impl fmt::Display for AuditLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Names and paths are escaped: a newline in one can't forge a line.
         let Self { user, ip, cmd, src, dst, .. } = self;

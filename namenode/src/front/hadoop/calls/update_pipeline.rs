@@ -11,7 +11,7 @@ use crate::service::PipelineUpdate;
 /// The rebuilt pipeline of a block stands.
 pub(super) fn call(call: Call<'_>) -> Result<Reply, RemoteError> {
     let request: UpdatePipelineRequestProto = call.decode()?;
-    let audit = call.audit(&format!("blk_{}", request.old_block.block_id), None);
+    let audit = call.audit_block(request.old_block.block_id);
     let pool = &call.service.identity.block_pool_id;
     let nodes: Vec<String> =
         request.new_nodes.into_iter().map(|node| node.datanode_uuid).collect();
