@@ -130,7 +130,15 @@ fn fault_23_a_foreign_data_directory_is_refused_and_kept() {
     assert!(!ended.unwrap().success());
     let said = stderr(&output) + &String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("cluster"), "{said}");
-    assert!(said.contains(foreign.to_str().unwrap()), "{said}");
+    // Both clusters by their ids, and both directories: it can be seen at once which of them is the wrong one.
+    let name_dir = cluster.cluster.data_dir(Node::new(Role::Namenode, 1));
+    for dir in [&foreign, &name_dir] {
+        assert!(said.contains(dir.to_str().unwrap()), "{} in {said}", dir.display());
+    }
+    for cluster in [&cluster, &other] {
+        let id = cluster_id(cluster);
+        assert!(said.contains(&id), "{id} in {said}");
+    }
     assert!(!said.contains("panicked"), "{said}");
     // Nothing of the other cluster's was touched.
     assert_eq!(other.hfs(&["cat", "/precious"]).unwrap(), b"precious");
@@ -163,6 +171,23 @@ fn fault_03_a_damaged_journal_is_refused_with_the_place() {
     assert!(all.contains(&*edits.file_name().unwrap().to_string_lossy()), "{all}");
     assert!(all.contains("offset"), "{all}");
     assert!(!all.contains("panicked"), "{all}");
+}
+
+/// The id that a cluster's name directory says.
+fn cluster_id(cluster: &TestCluster) -> String {
+    let mut waiting = vec![cluster.cluster.data_dir(Node::new(Role::Namenode, 1))];
+    while let Some(dir) = waiting.pop() {
+        for entry in std::fs::read_dir(dir).unwrap().flatten() {
+            if entry.path().is_dir() {
+                waiting.push(entry.path());
+            } else if entry.file_name() == "VERSION" {
+                let text = std::fs::read_to_string(entry.path()).unwrap();
+                let id = text.lines().find_map(|line| line.strip_prefix("clusterID="));
+                return id.unwrap().to_owned();
+            }
+        }
+    }
+    panic!("no VERSION file");
 }
 
 fn newest_edits(dir: &std::path::Path) -> std::path::PathBuf {

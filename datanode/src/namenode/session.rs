@@ -105,6 +105,13 @@ impl Link {
         }
     }
 
+    /// The data directories, for a sentence.
+    fn data_dirs(&self) -> String {
+        let volumes = self.xceiver.store.volumes();
+        let dirs: Vec<String> = volumes.iter().map(|v| v.dir().display().to_string()).collect();
+        dirs.join(", ")
+    }
+
     async fn register(
         self: &Arc<Self>,
         namenode: &str,
@@ -125,7 +132,11 @@ impl Link {
                 return Err(if refused.r#final {
                     SessionEnd::Fatal(LinkError::Refused {
                         namenode: namenode.to_owned(),
-                        reason: refused.reason,
+                        reason: format!(
+                            "{}. This datanode's data directories: {}",
+                            refused.reason,
+                            self.data_dirs()
+                        ),
                     })
                 } else {
                     SessionEnd::Lost(refused.reason)

@@ -120,19 +120,25 @@ impl Service {
         let ours = &self.identity;
         if !register.cluster_id.is_empty() && register.cluster_id != ours.cluster_id {
             return Err(final_refusal(format!(
-                "datanode {} holds data of cluster {}, but this namenode is of cluster {}. \
-                 Nothing was deleted. Either point the datanode at its own namenode, or give it \
+                "datanode {} holds data of cluster {}, but this namenode, with its directory {}, \
+                 is of cluster {}. Nothing was deleted. Either point the datanode at its own namenode, or give it \
                  an empty data directory; if the namenode was formatted anew by mistake, restore \
                  its former directory",
-                register.datanode_uuid, register.cluster_id, ours.cluster_id
+                register.datanode_uuid,
+                register.cluster_id,
+                self.config.dir.display(),
+                ours.cluster_id
             )));
         }
         if !register.block_pool_id.is_empty() && register.block_pool_id != ours.block_pool_id {
             return Err(final_refusal(format!(
-                "datanode {} holds data of block pool {}, but this namenode's is {}. Nothing was \
-                 deleted. Point the datanode at its own namenode or give it an empty data \
+                "datanode {} holds data of block pool {}, but this namenode's, with its \
+                 directory {}, is {}. Nothing was deleted. Point the datanode at its own namenode or give it an empty data \
                  directory",
-                register.datanode_uuid, register.block_pool_id, ours.block_pool_id
+                register.datanode_uuid,
+                register.block_pool_id,
+                self.config.dir.display(),
+                ours.block_pool_id
             )));
         }
         Ok(())
