@@ -52,6 +52,13 @@ fn is_block_file(name: &str) -> bool {
     name.starts_with("blk_") && !name.ends_with(".meta")
 }
 
+/// Bytes of blocks in a datanode's directories.
+fn on_disk(cluster: &TestCluster, datanode: u16) -> u64 {
+    let dir = cluster.cluster.data_dir(Node::new(Role::Datanode, datanode));
+    let files = files_below(&dir, &is_block_file);
+    files.iter().filter_map(|file| file.metadata().ok()).map(|meta| meta.len()).sum()
+}
+
 /// FAULTS 7: the pipeline's first, middle and last datanode in turn dies under a writer; every byte is there.
 #[test]
 fn fault_07_a_datanode_dies_in_the_middle_of_a_write() {
@@ -265,4 +272,76 @@ fn fault_10_a_killed_writers_file_is_closed_with_what_it_flushed() {
     let length = fs.status(&status).unwrap().length as usize;
     assert!(length > 0, "nothing of what was on the datanodes was kept");
     assert!(fs.open(&status).unwrap().read_all().unwrap() == bytes[..length]);
+}
+
+/// Writers' bytes that the namenode has no record of are on the datanodes; a namenode that comes back and takes
+/// the file away before they have reported loses none of them.
+#[test]
+fn flushed_bytes_outlive_the_writer_and_the_namenode() {
+    let mut cluster = TestCluster::start_with(|options| {
+        ClusterOptions { workers: Some(0), ..options }
+            .setting(Role::Namenode, "lease-soft-limit", "500ms")
+            .setting(Role::Namenode, "lease-hard-limit", "1s")
+            .setting(Role::Namenode, "lease-recovery-grace", "10s")
+    })
+    .unwrap();
+    let mut put = cluster.command(&["put", "-", "/orphan"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut pipe = put.stdin.take().unwrap();
+    let bytes = sample(8 << 20);
+    std::io::Write::write_all(&mut pipe, &bytes).unwrap();
+    eventually("5 MB are on every datanode", || {
+        (1..=3).all(|n| on_disk(&cluster, n) >= 5 << 20).then_some(())
+    })
+    .unwrap();
+    cluster.cluster.kill(Role::Namenode, 1).unwrap();
+    put.kill().unwrap();
+    put.wait().unwrap();
+    // The datanodes come back well after the lease has expired.
+    for n in 1..=3 {
+        cluster.cluster.kill(Role::Datanode, n).unwrap();
+    }
+    cluster.cluster.start_one(Role::Namenode, 1).unwrap();
+    let fs = connect(&cluster);
+    let path =
+        fs.list("/").unwrap().into_iter().find(|s| s.name().starts_with("orphan")).unwrap().path;
+    let closed = |path: &str| fs.wait(fs.inner().is_file_closed(path)).unwrap();
+    assert!(!fs.wait(fs.inner().recover_lease(&path)).unwrap(), "closed without its bytes");
+    for n in 1..=3 {
+        cluster.cluster.start_one(Role::Datanode, n).unwrap();
+    }
+    eventually("the orphan is closed", || closed(&path).then_some(())).unwrap();
+    let length = fs.status(&path).unwrap().length as usize;
+    assert!(length >= 5 << 20, "{length} bytes were kept");
+    assert!(fs.open(&path).unwrap().read_all().unwrap() == bytes[..length]);
+}
+
+/// FAULTS 2: the namenode dies and comes back in the middle of a write; the writer does not notice.
+#[test]
+fn the_namenode_restarts_in_the_middle_of_a_write() {
+    let mut cluster = TestCluster::files(3).unwrap();
+    let fs = connect_over_the_wire(&cluster);
+    let bytes = sample(24 << 20);
+    let options = CreateOptions { block_size: Some(4 << 20), ..CreateOptions::default() };
+    let mut writer = fs.create("/unnoticed", &options).unwrap();
+    let (first, rest) = bytes.split_at((8 << 20) + 1_000_001);
+    writer.write_all(first).unwrap();
+    writer.hflush().unwrap();
+    cluster.cluster.kill(Role::Namenode, 1).unwrap();
+    std::thread::scope(|scope| {
+        // The rest of this block needs no namenode; the next one does, and there is none then.
+        let writing = scope.spawn(|| {
+            writer.write_all(rest)?;
+            writer.close()
+        });
+        eventually("the writer has come to the end of its block", || {
+            (on_disk(&cluster, 1) >= 12 << 20).then_some(())
+        })
+        .unwrap();
+        assert!(!writing.is_finished());
+        cluster.cluster.start_one(Role::Namenode, 1).unwrap();
+        writing.join().unwrap().unwrap();
+    });
+    assert_eq!(fs.status("/unnoticed").unwrap().length as usize, bytes.len());
+    assert!(fs.open("/unnoticed").unwrap().read_all().unwrap() == bytes);
+    wait_for_replicas(&fs, "/unnoticed", 3);
 }
