@@ -346,9 +346,10 @@ async fn errors_that_pass_are_waited_out_and_others_are_not() {
 
 #[tokio::test]
 async fn an_unreachable_namenode_is_named_with_what_to_check() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound and not listening: nobody answers, and nobody else gets the port meanwhile.
+    let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    silent.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = silent.local_addr().unwrap().as_socket().unwrap();
     let url = format!("hdfs://{address}/");
     let error = FileSystem::connect(&url, FakeCluster::config()).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unreachable);

@@ -78,8 +78,10 @@ fn fault_37_garbage_on_every_port_hurts_nobody() {
 
 #[test]
 fn a_namenode_that_is_not_there_is_named() {
-    // A port that was free a moment ago.
-    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    // Bound and not listening: nobody answers, and nobody else gets the port meanwhile.
+    let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let free = silent.local_addr().unwrap().as_socket().unwrap();
     let output = hfs_command(&["--fs", &format!("hdfs://{free}"), "ls", "/"]).output().unwrap();
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(1));

@@ -382,7 +382,10 @@ impl Pipeline {
 
     fn acknowledge(&mut self, now: Duration, ack: &PipelineAck, out: &mut Vec<Action>) {
         if let Some((index, status)) = failed_node(ack, self.nodes.len()) {
-            let cause = format!("the datanode answered a packet with {status}");
+            let cause = format!(
+                "a datanode answered a packet with {status} (its log says why; a full disk is the \
+                 usual reason)"
+            );
             self.node_failed(index, cause, out);
             return;
         }

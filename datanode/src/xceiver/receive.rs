@@ -221,9 +221,10 @@ fn forward_and_store(
             }
         }
         if let Err(refusal) = store(xceiver, writer, handle, &packet, false) {
-            let status = refusal.status;
-            queue.send(Pending::Refused { seqno: header.seqno, status }).map_err(gone)?;
-            return Err(refusal.reason);
+            let Refusal { status, reason } = refusal;
+            let refused = Pending::Refused { seqno: header.seqno, status, reason: reason.clone() };
+            queue.send(refused).map_err(gone)?;
+            return Err(reason);
         }
         queue.send(Pending::Packet { header, end: end_of(&header) }).map_err(gone)?;
         if header.last_packet_in_block {
@@ -320,7 +321,11 @@ fn store(
             xceiver.metrics.checksum_errors.inc();
             return Err(Refusal::new(Status::ErrorChecksum, reason));
         }
-        Err(error) => return Err(Refusal::new(Status::Error, error.to_string())),
+        Err(error) => {
+            // A disk that is full or ill: somebody should look at it.
+            tracing::warn!("a packet could not be stored: {error}");
+            return Err(Refusal::new(Status::Error, error.to_string()));
+        }
     };
     // The last packet's sync is part of completing the replica.
     if header.sync_block && !header.last_packet_in_block {

@@ -30,6 +30,8 @@ pub enum Pending {
         seqno: i64,
         /// This node's status.
         status: Status,
+        /// Why.
+        reason: String,
     },
 }
 
@@ -64,9 +66,9 @@ impl Responder {
             };
             let (header, end) = match next {
                 Pending::Packet { header, end } => (header, end),
-                Pending::Refused { seqno, status } => {
+                Pending::Refused { seqno, status, reason } => {
                     self.send(&PipelineAck::new(seqno, self.replies(status, Status::Success)))?;
-                    return Err(format!("packet {seqno} was not written here"));
+                    return Err(format!("packet {seqno} was not written here: {reason}"));
                 }
             };
             let waiting = Instant::now();
