@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hfs_protocol::ids::BlockId;
+use hfs_protocol::ids::{BlockId, TxId};
 
 use super::map::{BlockEntry, BlockIntent, BlockMap, NodeId, StorageId, Worth};
 use super::placement::{PlacementPolicy, SplitMix, SpreadPolicy};
@@ -108,6 +108,8 @@ pub(super) struct Pending {
 pub(super) struct Doomed {
     pub gen_stamp: u64,
     pub not_before_ms: u64,
+    /// The last change of the namespace that this may follow from: it must be durable first.
+    pub after: TxId,
 }
 
 /// The block manager; see the [module](super).
@@ -138,6 +140,9 @@ pub struct BlockManager {
     /// Nodes that may be dead: their replicas are readable but prove nothing when one is removed.
     pub(super) suspected: BTreeSet<NodeId>,
     pub(super) last_block: BlockId,
+    /// The last change of the namespace that was taken in, and the last one that is durable.
+    pub(super) applied: TxId,
+    pub(super) durable: TxId,
     pub(super) future: BTreeSet<BlockId>,
     pub(super) corrupt: BTreeSet<BlockId>,
     pub(super) safemode: SafeMode,
@@ -177,6 +182,8 @@ impl BlockManager {
             lost: BTreeSet::new(),
             suspected: BTreeSet::new(),
             last_block: BlockId(0),
+            applied: TxId(0),
+            durable: TxId(0),
             future: BTreeSet::new(),
             corrupt: BTreeSet::new(),
             safemode,
@@ -205,6 +212,17 @@ impl BlockManager {
     /// The highest block id the namespace has given out; blocks above it are never removed.
     pub fn set_last_block(&mut self, block: BlockId) {
         self.last_block = self.last_block.max(block);
+    }
+
+    /// What follows is the work of changes up to this one. A removal that may follow from a change
+    /// waits until that is durable: a crash undoes the change, and would not bring the bytes back.
+    pub fn set_applied(&mut self, upto: TxId) {
+        self.applied = self.applied.max(upto);
+    }
+
+    /// A crash does not undo changes up to this one any more.
+    pub fn set_durable(&mut self, upto: TxId) {
+        self.durable = self.durable.max(upto);
     }
 
     // ---- what the namespace says -------------------------------------------------------------
@@ -281,7 +299,7 @@ impl BlockManager {
 
     pub(super) fn doom(&mut self, node: NodeId, block: BlockId, gen_stamp: u64, at_ms: u64) {
         if !self.lost.contains(&node) {
-            let doomed = Doomed { gen_stamp, not_before_ms: at_ms };
+            let doomed = Doomed { gen_stamp, not_before_ms: at_ms, after: self.applied };
             self.doomed.entry(node).or_default().insert(block, doomed);
         }
     }
@@ -341,6 +359,7 @@ impl BlockManager {
             while self.drain_lost(usize::MAX) {}
         }
         self.suspected.remove(&node);
+        self.recent.remove(&node);
         self.open_reports.retain(|(of, _), _| *of != node);
     }
 

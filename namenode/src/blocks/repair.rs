@@ -8,7 +8,7 @@ use std::ops::Bound;
 
 use hfs_protocol::ids::BlockId;
 
-use super::manager::{BlockManager, Decision, Pending};
+use super::manager::{BlockManager, Decision, Doomed, Pending};
 use super::map::{BlockEntry, NodeId, Worth};
 use super::placement::{Candidate, Request};
 
@@ -223,10 +223,11 @@ impl BlockManager {
     fn invalidate(&mut self, now_ms: u64, out: &mut Vec<Decision>) {
         let batch = self.settings.invalidate_batch;
         let map = &self.map;
+        let mut ordered = Vec::new();
         for (&node, doomed) in &mut self.doomed {
             let due: Vec<BlockId> = doomed
                 .iter()
-                .filter(|(_, d)| d.not_before_ms <= now_ms)
+                .filter(|(_, d)| d.not_before_ms <= now_ms && d.after <= self.durable)
                 .map(|(&block, _)| block)
                 .take(batch)
                 .collect();
@@ -235,10 +236,13 @@ impl BlockManager {
                 let Some(gone) = doomed.remove(&block) else { continue };
                 // The facts may have changed since: the block came back (it can't, ids are never
                 // reused) or the replica was reported anew and counts again.
-                let still = map
-                    .get(block)
-                    .is_none_or(|entry| entry.on(node).is_some_and(|replica| replica.leaving));
+                let known = map.get(block);
+                let still =
+                    known.is_none_or(|entry| entry.on(node).is_some_and(|replica| replica.leaving));
                 if still {
+                    if known.is_some() {
+                        ordered.push((node, block));
+                    }
                     blocks.push((block, gone.gen_stamp));
                 }
             }
@@ -247,6 +251,20 @@ impl BlockManager {
             }
         }
         self.doomed.retain(|_, doomed| !doomed.is_empty());
+        for (node, block) in ordered {
+            // A full report that was taken before the order and arrives after it would make the
+            // replica count again, and vouch for the removal of another one.
+            self.remember(node, block, false, now_ms);
+        }
+    }
+
+    /// Whether removals are due that wait for the journal.
+    #[must_use]
+    pub fn awaits_journal(&self, now_ms: u64) -> bool {
+        let waits = |d: &Doomed| d.not_before_ms <= now_ms && d.after > self.durable;
+        !self.safemode.is_on()
+            && self.applied > self.durable
+            && self.doomed.values().any(|doomed| doomed.values().any(waits))
     }
 }
 

@@ -151,7 +151,7 @@ impl BlockManager {
         }
     }
 
-    fn remember(&mut self, node: NodeId, block: BlockId, present: bool, now_ms: u64) {
+    pub(super) fn remember(&mut self, node: NodeId, block: BlockId, present: bool, now_ms: u64) {
         let oldest = now_ms.saturating_sub(self.settings.report_overlap_ms);
         let recent = self.recent.entry(node).or_default();
         recent.insert(block, (now_ms, present));

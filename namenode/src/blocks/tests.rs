@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hfs_protocol::ids::{BlockId, GenStamp, INodeId};
+use hfs_protocol::ids::{BlockId, GenStamp, INodeId, TxId};
 use proptest::prelude::*;
 
 use super::placement::{Candidate, Request};
@@ -149,6 +149,49 @@ fn unknown_blocks_go_after_their_grace_and_never_in_safe_mode() {
         "block 11 was never given out by this namespace: kept"
     );
     assert_eq!(m.totals().future, 1);
+}
+
+#[test]
+fn a_removal_waits_until_the_change_behind_it_is_durable() {
+    let mut m = manager();
+    m.set_intent(BlockId(1), intent(1), 0);
+    m.replica_changed(NodeId(0), STORAGE, finalized(BlockId(1)), 0);
+    m.set_applied(TxId(7));
+    m.remove_block(BlockId(1), 1);
+    m.set_durable(TxId(6));
+    assert!(m.tick(&nodes(1), 2).is_empty(), "a crash now brings the file back");
+    assert!(m.awaits_journal(2));
+    m.set_durable(TxId(7));
+    assert_eq!(
+        m.tick(&nodes(1), 3),
+        [Decision::Invalidate { node: NodeId(0), blocks: vec![(BlockId(1), 1001)] }]
+    );
+    assert!(!m.awaits_journal(3));
+}
+
+#[test]
+fn a_report_taken_before_a_removal_order_does_not_vouch_for_the_next_one() {
+    let mut m = manager();
+    m.set_intent(BlockId(1), intent(1), 0);
+    for node in 0..2 {
+        m.replica_changed(NodeId(node), STORAGE, finalized(BlockId(1)), 0);
+    }
+    let mut live = nodes(2);
+    let decisions = m.tick(&live, 1);
+    let [Decision::Invalidate { node, .. }] = &decisions[..] else { panic!("{decisions:?}") };
+    // The report was under way, and what is free changes with the removal.
+    m.full_report(*node, STORAGE, 1, &[finalized(BlockId(1))], true, 2);
+    for candidate in &mut live {
+        if candidate.node != *node {
+            candidate.remaining_bytes = 1;
+        }
+    }
+    assert!(m.tick(&live, 3).is_empty(), "the other one is the last");
+    // A later report tells that the order was lost.
+    let later = 2 + m.settings.report_overlap_ms;
+    m.full_report(*node, STORAGE, 2, &[finalized(BlockId(1))], true, later);
+    assert_eq!(m.tick(&live, later + 1).len(), 1);
+    m.validate();
 }
 
 #[test]

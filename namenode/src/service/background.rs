@@ -8,6 +8,7 @@ use hfs_protocol::proto::datanode::{SendBlockReport, namenode_message::Message};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::Service;
+use crate::journal::Journal;
 
 /// Longest pause between two looks at repairs and deadlines.
 const TICK: Duration = Duration::from_secs(1);
@@ -111,9 +112,10 @@ impl Service {
         let now_ms = self.monotonic_ms();
         let mut cluster = self.cluster.write();
         let cluster = &mut *cluster;
+        cluster.blocks.set_durable(self.journal.durable());
         let candidates = cluster.nodes.candidates(0);
         let decisions = cluster.blocks.tick(&candidates, now_ms);
-        let more = !decisions.is_empty();
+        let more = !decisions.is_empty() || cluster.blocks.awaits_journal(now_ms);
         cluster.perform(decisions, now_ms);
         if more {
             // Work is bounded per tick; what is left gets the next one soon.
@@ -126,10 +128,13 @@ impl Service {
         let mut effects = Vec::new();
         let mut namespace = self.namespace.write();
         let more = namespace.reap(REAP_SLICE, &mut effects);
+        let upto = namespace.applied();
         drop(namespace);
         if !effects.is_empty() {
             let now_ms = self.monotonic_ms();
-            self.take_effects(&mut self.cluster.write(), &effects, now_ms);
+            let mut cluster = self.cluster.write();
+            cluster.blocks.set_applied(upto);
+            self.take_effects(&mut cluster, &effects, now_ms);
         }
         more
     }

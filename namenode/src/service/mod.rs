@@ -261,6 +261,7 @@ impl Service {
             .map_err(|error| self.fail(format!("transaction {txid} can't be applied: {error}")))?;
         let now_ms = self.monotonic_ms();
         let mut cluster = self.cluster.write();
+        cluster.blocks.set_applied(txid);
         self.take_effects(&mut cluster, &effects, now_ms);
         then(&mut cluster, &answer);
         Ok(answer)
