@@ -133,14 +133,29 @@ impl ChunkFiles {
             }
             kind.compute(&chunk[..(end - start) as usize])
         };
+        self.end_at(end, last_crc)?;
+        Ok(last_crc)
+    }
+
+    /// Cuts off what lies beyond `end`: a packet whose write was stopped or failed half way. It may
+    /// have replaced the checksum of the partial last chunk too, which is `last_crc` again then.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn drop_unfinished(&self, end: u64, last_crc: u32) -> Result<(), StoreError> {
+        if self.data_len()? > end { self.end_at(end, last_crc) } else { Ok(()) }
+    }
+
+    fn end_at(&self, end: u64, last_crc: u32) -> Result<(), StoreError> {
         self.data.set_len(end).map_err(StoreError::io("cut", &self.paths.data))?;
         let meta = |result: io::Result<()>| result.map_err(StoreError::io("cut", &self.paths.meta));
         meta(self.meta.set_len(meta_len(self.checksum, end)))?;
+        let start = self.checksum.chunk_start(end);
         if end != start && self.checksum.checksum_type != ChecksumType::Null {
             let at = self.checksum.meta_position(start);
             meta(self.meta.write_all_at(&last_crc.to_be_bytes(), at))?;
         }
-        Ok(last_crc)
+        Ok(())
     }
 
     /// How many bytes of a replica that was being written when the datanode stopped are good: the

@@ -264,7 +264,8 @@ impl Store {
                 return Err(StoreError::State { block, state, verb: "completed" });
             }
         };
-        move_files(held, block, Place::Finalized, asked.new_stamp)
+        drop_unfinished(held, block)
+            .and_then(|()| move_files(held, block, Place::Finalized, asked.new_stamp))
             .map_err(|error| self.noticed(&held.volume, error))?;
         let report = named(block, complete.stamp, complete.len);
         held.replica = Replica::Finalized(complete);
@@ -276,9 +277,17 @@ impl Store {
     }
 }
 
+/// A writer that was stopped in the middle of a packet, or whose disk was full, leaves files that
+/// are longer than the replica: a replica that is to be complete must not keep that tail.
+pub(super) fn drop_unfinished(held: &Held, block: BlockId) -> Result<(), StoreError> {
+    let Some(last_crc) = held.replica.last_crc() else { return Ok(()) };
+    ChunkFiles::open(held.files(block)?, true)?.drop_unfinished(held.replica.on_disk(), last_crc)
+}
+
 /// Cuts a replica being written to what was acked, and gives it the new stamp.
 fn open_rbw(held: &Held, rbw: Rbw, keep: u64, asked: &PipelineRecovery) -> Result<Rbw, StoreError> {
     let files = ChunkFiles::open(held.files(asked.block)?, true)?;
+    files.drop_unfinished(rbw.on_disk, rbw.last_crc)?;
     let last_crc = if keep == rbw.on_disk { rbw.last_crc } else { files.cut(rbw.on_disk, keep)? };
     move_files(held, asked.block, Place::Rbw, asked.new_stamp)?;
     Ok(rbw.recover(asked.new_stamp, last_crc))

@@ -12,6 +12,7 @@ use hfs_protocol::proto::datanode::{Block, ReplicaState};
 use super::chunks::ChunkFiles;
 use super::error::StoreError;
 use super::layout::ReplicaFiles;
+use super::pipeline::drop_unfinished;
 use super::replica::{Place, Recovering, Replica};
 use super::slot::Held;
 use super::writer::{move_files, sync_dir};
@@ -107,6 +108,7 @@ fn complete(
     durable: bool,
 ) -> Result<(), StoreError> {
     let have = held.replica.on_disk();
+    drop_unfinished(held, block)?;
     let dir = if length < have && held.replica.place() == Place::Finalized {
         replace_by_shorter(held, block, stamp, length)?
     } else {

@@ -300,6 +300,61 @@ fn pipeline_recovery_cuts_what_was_never_acked() {
     assert_eq!(state(&store, BLOCK), ("FINALIZED", GenStamp(1002), 1300));
 }
 
+/// What a writer leaves that was stopped, or whose disk was full, after a packet's bytes and
+/// checksums reached the files and before the replica counted them.
+fn leave_half_a_packet(store: &Store, block: BlockId, counted: &[u8]) {
+    let files = store.slot(block).unwrap().held().unwrap().files(block).unwrap();
+    let longer = [counted, &[5; 1000]].concat();
+    let checksum = DataChecksum::default();
+    fs::write(&files.data, &longer).unwrap();
+    let meta = [&checksum.encode_meta_header()[..], &checksum.chunks(&longer)].concat();
+    fs::write(&files.meta, meta).unwrap();
+}
+
+#[test]
+fn no_recovery_keeps_a_packet_that_was_stopped_half_way() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(&[dir.path()]);
+    let data: Vec<u8> = (0..1300_u32).map(|i| (i * 3) as u8).collect();
+    let blocks = [0, 1, 2, 3].map(|index| BlockId(BLOCK.0 + index));
+    for block in blocks {
+        write(&store, block, &data, false);
+        leave_half_a_packet(&store, block, &data);
+    }
+    let stamp = GenStamp(2000);
+    for (block, length) in [(blocks[0], 1300), (blocks[1], 1290)] {
+        store.init_recovery(block, STAMP, stamp).unwrap();
+        store.finish_recovery(block, stamp, length).unwrap();
+    }
+    let asked = |block| PipelineRecovery {
+        block,
+        stamp: STAMP,
+        new_stamp: stamp,
+        min_bytes: 1300,
+        max_bytes: 1300,
+    };
+    store.recover_close(&asked(blocks[2])).unwrap();
+    let writer = store.recover(&asked(blocks[3]), DataChecksum::default(), 0).unwrap();
+    writer.handle().finalize(false).unwrap();
+    drop(writer);
+    let lengths = [1300, 1290, 1300, 1300];
+    let check = |store: &Store| {
+        for (block, length) in blocks.into_iter().zip(lengths) {
+            assert_eq!(state(store, block), ("FINALIZED", stamp, length));
+            assert!(store.verify(block, stamp).unwrap(), "{block}");
+            let reader = store.open_reader(block, stamp).unwrap();
+            let bytes = reader.files().read_data(0, length as usize).unwrap();
+            assert_eq!(bytes, data[..length as usize]);
+        }
+    };
+    check(&store);
+    drop(store);
+    // The start goes by the files' lengths.
+    let (store, _) = open(&[dir.path()]);
+    check(&store);
+    assert!(store.take_bad_at_start().is_empty());
+}
+
 #[test]
 fn a_damaged_last_chunk_is_not_appended_to() {
     let dir = TempDir::new().unwrap();
