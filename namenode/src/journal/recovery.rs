@@ -178,7 +178,8 @@ impl Recovery {
     /// [`DirLock`](hfs_daemon::lock_dir::DirLock).
     ///
     /// # Errors
-    /// A [`RecoveryError`]; nothing was changed then but a torn end that was cut.
+    /// A [`RecoveryError`]; nothing was changed then but a torn end that was cut. After a success,
+    /// newer images that can't be read have `.bad` at the end of their names.
     pub fn open(dir: &Path, options: &RecoveryOptions) -> Result<Recovered, RecoveryError> {
         Self::open_files(dir_files(dir)?, options)
     }
@@ -213,8 +214,15 @@ impl Recovery {
                 files.remove(&name).map_err(&io_error)?;
             }
         }
-        let mut namespace = load_image(files.as_ref(), &mut report)?;
+        let (mut namespace, unusable) = load_image(files.as_ref(), &mut report)?;
         replay(files.as_ref(), &identity, &mut namespace, &mut report)?;
+        // Out of the way of the next checkpoints, which count images to know what may go.
+        for name in &unusable {
+            files.rename(name, &format!("{name}{UNUSABLE}")).map_err(&io_error)?;
+        }
+        if !unusable.is_empty() {
+            files.sync().map_err(&io_error)?;
+        }
         let mut effects = Vec::new();
         while namespace.reap(REAP_BATCH, &mut effects) {
             effects.clear();
@@ -348,10 +356,17 @@ fn initialise(files: &dyn Files, options: &RecoveryOptions) -> Result<Identity, 
     Ok(identity)
 }
 
-fn load_image(files: &dyn Files, report: &mut RecoveryReport) -> Result<Namespace, RecoveryError> {
+/// What the name of an image that can't be read ends with from then on: kept for people, not counted.
+const UNUSABLE: &str = ".bad";
+
+/// The newest image that can be used, and the names of newer ones that can't be.
+fn load_image(
+    files: &dyn Files,
+    report: &mut RecoveryReport,
+) -> Result<(Namespace, Vec<String>), RecoveryError> {
     let mut images = checkpoint::images(files).map_err(io_error(files))?;
     images.reverse();
-    let mut complaints = Vec::new();
+    let (mut complaints, mut unusable) = (Vec::new(), Vec::new());
     for txid in images {
         let name = image_name(txid);
         let path = files.path(&name);
@@ -365,7 +380,7 @@ fn load_image(files: &dyn Files, report: &mut RecoveryReport) -> Result<Namespac
                 report.warnings.extend(complaints.iter().map(|complaint| {
                     format!("{complaint}; the older image {path} was used and more of the journal replayed")
                 }));
-                return Ok(namespace);
+                return Ok((namespace, unusable));
             }
             Ok(namespace) => complaints.push(format!(
                 "image {path} holds operation {} and not {txid}",
@@ -373,6 +388,7 @@ fn load_image(files: &dyn Files, report: &mut RecoveryReport) -> Result<Namespac
             )),
             Err(error) => complaints.push(format!("image {path} can't be used: {error}")),
         }
+        unusable.push(image_name(txid));
     }
     let why =
         if complaints.is_empty() { "there is none".to_owned() } else { complaints.join("; ") };

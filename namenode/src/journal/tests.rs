@@ -494,6 +494,13 @@ fn checkpoints_shorten_the_replay_and_keep_two_images() {
         assert_eq!((recovered.report.image_txid, recovered.report.replayed), (TxId(9), 3), "{at}");
         assert!(recovered.namespace.to_image() == images[12]);
         assert!(recovered.report.warnings[0].contains(&name));
+        // It counts no more: the next checkpoint does not let the good one go for it.
+        assert_eq!(checkpoint::images(&copy).unwrap(), [TxId(9)]);
+        assert!(copy.list().unwrap().contains(&format!("{name}.bad")));
+        let namespace = RwLock::new(recovered.namespace.clone());
+        let made = Checkpointer::run(&recovered.name_dir, &namespace, &recovered.journal).unwrap();
+        assert!(made.bytes > 0 && copy.bytes(&name) == images[12]);
+        assert_eq!(checkpoint::images(&copy).unwrap(), [TxId(9), TxId(12)]);
     }
     // Both: refused with a sentence.
     for txid in [9, 12] {
