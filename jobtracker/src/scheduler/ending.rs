@@ -83,7 +83,8 @@ impl Scheduler {
         self.clean_if_idle(id, out);
     }
 
-    /// Deletes the staging directory once nobody can write into it any more.
+    /// Deletes the staging directory once nobody can write into it any more, and once it is durable
+    /// that the job ends: a restart that did not know would go on without what was deleted.
     pub(super) fn clean_if_idle(&mut self, id: JobId, out: &mut Vec<Action>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let moving = job.map_tally.committing + job.reduce_tally.committing;
@@ -94,6 +95,9 @@ impl Scheduler {
             && !ending.cleaning
         {
             ending.cleaning = true;
+            let record =
+                record::Ending { state: ending.state.into(), message: job.message.clone() };
+            out.push(Action::Journal(id, Entry::Ending(record).into(), Durability::Synced));
             out.push(Action::CleanJob(id));
         }
     }

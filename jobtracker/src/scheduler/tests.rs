@@ -8,6 +8,7 @@ use hfs_protocol::proto::job::{JobState, SubmitRequest};
 use hfs_protocol::proto::task::{Done, FetchFailed, InputSplit, JobSpec, OutputFile, Progress};
 
 use super::*;
+use crate::history::record::Entry;
 use crate::workers::Profile;
 
 const JOB: JobId = JobId { tracker: 1, number: 1 };
@@ -373,6 +374,12 @@ fn a_killed_job_is_cleaned_when_its_attempts_are_gone() {
     let failure = Failure { killed: true, ..Failure::default() };
     let out = stage.failed(map, failure);
     assert!(wants(&out, |a| matches!(a, Action::CleanJob(_))));
+    let clean = out.iter().position(|a| matches!(a, Action::CleanJob(_))).unwrap();
+    assert!(
+        matches!(&out[clean - 1], Action::Journal(JOB, record, Durability::Synced)
+            if matches!(record.entry, Some(Entry::Ending(_)))),
+        "a restart must know that the job ends before what it wrote is gone"
+    );
     stage.event(Event::JobCleaned(JOB, Err("no namenode".into())));
     let (state, message) = stage.ended();
     assert_eq!(state, JobState::Killed);

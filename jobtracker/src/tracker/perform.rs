@@ -42,7 +42,10 @@ impl Tracker {
                     let wait = pending.take_if(|(id, _)| *id == job).map(|(_, durable)| durable);
                     self.commit_job(job, again, wait);
                 }
-                Action::CleanJob(job) => self.clean_job(job),
+                Action::CleanJob(job) => {
+                    let wait = pending.take_if(|(id, _)| *id == job).map(|(_, durable)| durable);
+                    self.clean_job(job, wait);
+                }
                 Action::Launch(worker, attempt) => self.launch(worker, attempt),
                 Action::Kill(worker, attempt, reason) => {
                     let order = KillAttempt { attempt_id: attempt.to_string(), reason };
@@ -145,12 +148,12 @@ impl Tracker {
         self.start(wait, work, move |result| Event::JobCommitted(job, result));
     }
 
-    fn clean_job(&self, job: JobId) {
+    fn clean_job(&self, job: JobId, wait: Option<Durable>) {
         let Some(spec) = self.spec(job) else { return };
         let work = move |store: Arc<dyn super::Store>| async move {
             commit::clean_job(&*store, &spec).await
         };
-        self.start(None, work, move |result| Event::JobCleaned(job, result));
+        self.start(wait, work, move |result| Event::JobCleaned(job, result));
     }
 
     fn launch(&mut self, worker: WorkerKey, attempt: AttemptId) {
