@@ -122,19 +122,21 @@ impl StoreError {
         move |source| Self::Io { verb, path, source }
     }
 
-    /// True when the disk itself is suspect: the volume should be checked.
+    /// True when the disk itself is suspect: the volume should be checked. Not when it is full, and
+    /// not when this process has run out of descriptors or memory: every disk would look ill then.
     #[must_use]
     pub fn is_disk_fault(&self) -> bool {
-        match self {
-            Self::Io { source, .. } => !matches!(
+        use rustix::io::Errno;
+        let Self::Io { source, .. } = self else { return false };
+        let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+        !source.raw_os_error().is_some_and(|code| short.contains(&code))
+            && !matches!(
                 source.kind(),
                 io::ErrorKind::StorageFull
                     | io::ErrorKind::QuotaExceeded
                     | io::ErrorKind::Interrupted
                     | io::ErrorKind::WouldBlock
-            ),
-            _ => false,
-        }
+            )
     }
 }
 

@@ -168,6 +168,16 @@ fn a_full_disk_is_a_sentence() {
 }
 
 #[test]
+fn running_out_of_descriptors_is_not_the_disks_fault() {
+    use rustix::io::Errno;
+    let fault =
+        |errno: Errno| StoreError::io("open", Path::new("/d"))(errno.into()).is_disk_fault();
+    let not_the_disk = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC, Errno::DQUOT];
+    assert!(!not_the_disk.into_iter().any(fault));
+    assert!([Errno::IO, Errno::ROFS, Errno::NOENT, Errno::ACCESS].into_iter().all(fault));
+}
+
+#[test]
 fn a_restart_finds_everything_in_its_state() {
     let dir = TempDir::new().unwrap();
     let (store, _) = open(&[dir.path()]);

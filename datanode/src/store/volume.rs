@@ -244,31 +244,25 @@ impl Volume {
     }
 
     /// Tries the directory: can it be listed, written and read back? A full disk passes: it can
-    /// still be read.
+    /// still be read. So does what says nothing of the disk, such as too many open files.
     ///
     /// # Errors
     /// The first thing that failed.
     pub fn check(&self) -> Result<(), StoreError> {
+        self.try_out().or_else(|error| if error.is_disk_fault() { Err(error) } else { Ok(()) })
+    }
+
+    fn try_out(&self) -> Result<(), StoreError> {
         let Ok(dirs) = self.pool_dirs() else { return Ok(()) };
         for dir in [&dirs.finalized, &dirs.rbw, &dirs.tmp] {
             fs::read_dir(dir).map_err(StoreError::io("list", dir))?;
         }
         let probe = dirs.tmp.join("probe");
-        let tried = File::create(&probe)
+        File::create(&probe)
             .and_then(|mut file| file.write_all(b"probe"))
             .and_then(|()| fs::read(&probe))
-            .and_then(|_| fs::remove_file(&probe));
-        match tried {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-                ) =>
-            {
-                Ok(())
-            }
-            other => other.map_err(StoreError::io("write and read back", &probe)),
-        }
+            .and_then(|_| fs::remove_file(&probe))
+            .map_err(StoreError::io("write and read back", &probe))
     }
 }
 
