@@ -99,6 +99,7 @@ impl BlockManager {
         now_ms: u64,
     ) {
         self.future.remove(&block);
+        self.safemode.set_future(self.future.len());
         let known = self.map.get(block).and_then(|entry| entry.on(node));
         if known.is_some_and(|replica| gen_stamp.0 > 0 && replica.gen_stamp > gen_stamp) {
             return;
@@ -166,6 +167,7 @@ impl BlockManager {
         let Some(entry) = self.map.get(block) else {
             if block > self.last_block {
                 self.future.insert(block);
+                self.safemode.set_future(self.future.len());
             } else {
                 let at = now_ms + self.settings.unknown_grace_ms;
                 self.doom(node, block, gen_stamp.0, at);

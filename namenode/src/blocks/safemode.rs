@@ -23,13 +23,15 @@ pub struct SafeMode {
     total: u64,
     /// Those of them with at least one good replica.
     safe: u64,
+    /// Reported blocks that this namespace never gave out.
+    future: usize,
 }
 
 impl SafeMode {
     /// Safe mode as after a start.
     #[must_use]
     pub fn at_startup(threshold: f64, min_datanodes: usize) -> Self {
-        Self { mode: Mode::Startup, threshold, min_datanodes, total: 0, safe: 0 }
+        Self { mode: Mode::Startup, threshold, min_datanodes, total: 0, safe: 0, future: 0 }
     }
 
     /// Whether the namespace may not change.
@@ -59,6 +61,13 @@ impl SafeMode {
         self.safe = self.safe.saturating_add_signed(safe);
     }
 
+    /// Blocks that datanodes hold and this namespace never gave out. With any, start-up safe mode
+    /// does not end by itself (as in HDFS): the name directory is older than the data, and the next
+    /// blocks would get the ids of those.
+    pub(super) fn set_future(&mut self, blocks: usize) {
+        self.future = blocks;
+    }
+
     /// Blocks needed: the threshold of all, rounded down as HDFS does, but never below one block
     /// of a namespace that has any.
     fn needed(&self) -> u64 {
@@ -74,7 +83,8 @@ impl SafeMode {
 
     /// Leaves start-up safe mode if the threshold is met. True: it was left just now.
     pub fn check(&mut self, live_datanodes: usize) -> bool {
-        let met = self.safe >= self.needed() && live_datanodes >= self.min_datanodes;
+        let met =
+            self.safe >= self.needed() && live_datanodes >= self.min_datanodes && self.future == 0;
         if self.mode == Mode::Startup && met {
             self.mode = Mode::Off;
             return true;
@@ -92,6 +102,13 @@ impl SafeMode {
                  leave' (setSafeMode LEAVE)"
                     .to_owned(),
             ),
+            Mode::Startup if self.future > 0 => Some(format!(
+                "safe mode is on since the start: datanodes hold {} blocks that this namespace never \
+                 gave out, so its directory is older than the data. Restore the newest copy of the \
+                 name directory; or, to give those blocks up, 'hfs dfsadmin -safemode leave' \
+                 (setSafeMode LEAVE)",
+                self.future
+            )),
             Mode::Startup => {
                 let blocks = self.needed().saturating_sub(self.safe);
                 let nodes = self.min_datanodes.saturating_sub(live_datanodes);
@@ -146,6 +163,16 @@ mod tests {
         assert!(!mode.check(9) && mode.is_on());
         mode.leave();
         assert!(!mode.is_on());
+    }
+
+    #[test]
+    fn blocks_of_a_newer_namespace_keep_it_on() {
+        let mut mode = SafeMode::at_startup(0.999, 0);
+        mode.set_future(2);
+        assert!(!mode.check(1));
+        assert!(mode.reason(1).is_some_and(|r| r.contains("2 blocks") && r.contains("Restore")));
+        mode.set_future(0);
+        assert!(mode.check(1));
     }
 
     #[test]
