@@ -195,6 +195,23 @@ fn a_report_taken_before_a_removal_order_does_not_vouch_for_the_next_one() {
 }
 
 #[test]
+fn a_report_after_a_reconnect_tells_what_was_not_said_meanwhile() {
+    let mut m = manager();
+    for block in 1..=2 {
+        m.set_intent(BlockId(block), intent(1), 0);
+    }
+    let writing = Reported { kind: ReplicaKind::BeingWritten, ..finalized(BlockId(1)) };
+    m.replica_changed(NodeId(0), STORAGE, writing, 1);
+    m.replica_changed(NodeId(0), STORAGE, finalized(BlockId(2)), 1);
+    // The stream breaks; the first is finished and the second goes while nobody listens.
+    m.node_suspected(NodeId(0));
+    m.node_registered(NodeId(0));
+    m.full_report(NodeId(0), STORAGE, 1, &[finalized(BlockId(1))], true, 2);
+    assert!(m.is_available(BlockId(1)) && !m.is_available(BlockId(2)));
+    m.validate();
+}
+
+#[test]
 fn a_full_report_in_chunks_removes_what_it_does_not_list() {
     let mut m = manager();
     for block in 1..=3 {
