@@ -2,6 +2,7 @@
 //!
 //! Standard output is data, standard error is talk. An error is one sentence and a non-zero exit code.
 
+pub mod admin;
 pub mod bench;
 pub mod cluster;
 pub mod daemons;
@@ -44,6 +45,9 @@ enum Command {
     },
     /// See it work: a cluster of real processes, some text, and its words counted
     Quickstart(quickstart::Quickstart),
+    /// An operator's words to the namenode
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
     /// Figures, as ratios against peers in the same run
     Bench(bench::BenchCommand),
     /// A real cluster on this machine, in the background
@@ -118,6 +122,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             return Ok(runtime()?.block_on(fs::run(verb, &global)));
         }
         Command::Quickstart(quickstart) => quickstart.run(),
+        Command::Admin(admin) => runtime()?.block_on(admin::run(admin, &global)),
         Command::Bench(bench) => bench.run(&global),
         Command::Cluster(cluster) => cluster.run(&global),
         Command::Job(job) => runtime()?.block_on(job::run(job, &global)),

@@ -182,3 +182,15 @@ fn a_restart_brings_everything_back() {
     );
     assert!(cluster.hfs(&["cat", "/kept/file"]).unwrap() == bytes);
 }
+
+#[test]
+fn safe_mode_refuses_changes_and_says_how_to_leave() {
+    let cluster = TestCluster::files(1).unwrap();
+    assert_eq!(cluster.hfs(&["admin", "safemode", "get"]).unwrap(), b"Safe mode is OFF\n");
+    assert_eq!(cluster.hfs(&["admin", "safemode", "enter"]).unwrap(), b"Safe mode is ON\n");
+    cluster.hfs(&["ls", "/"]).unwrap();
+    let said = cluster.hfs_fails(&["-D", "hfs.client.retry-budget=200", "mkdir", "/x"]).unwrap();
+    assert!(said.contains("hfs admin safemode leave"), "{said}");
+    assert_eq!(cluster.hfs(&["admin", "safemode", "leave"]).unwrap(), b"Safe mode is OFF\n");
+    cluster.hfs(&["mkdir", "/x"]).unwrap();
+}

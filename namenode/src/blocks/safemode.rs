@@ -98,14 +98,14 @@ impl SafeMode {
         match self.mode {
             Mode::Off => None,
             Mode::Manual => Some(
-                "safe mode is on: an operator turned it on; it ends with 'hfs dfsadmin -safemode \
+                "safe mode is on: an operator turned it on; it ends with 'hfs admin safemode \
                  leave' (setSafeMode LEAVE)"
                     .to_owned(),
             ),
             Mode::Startup if self.future > 0 => Some(format!(
                 "safe mode is on since the start: datanodes hold {} blocks that this namespace never \
                  gave out, so its directory is older than the data. Restore the newest copy of the \
-                 name directory; or, to give those blocks up, 'hfs dfsadmin -safemode leave' \
+                 name directory; or, to give those blocks up, 'hfs admin safemode leave' \
                  (setSafeMode LEAVE)",
                 self.future
             )),

@@ -367,7 +367,15 @@ impl Driver {
         let mut buffer = [0; OUTPUT_BYTES];
         for _ in 0..4 {
             let Some(output) = &self.output else { return };
-            match output.try_read(&mut buffer) {
+            // The runtime only tries where it has heard that there is something; what a process said
+            // just before it died it may not have heard of yet, so the pipe itself has the last word.
+            let read = match output.try_read(&mut buffer) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    rustix::io::read(output, &mut buffer[..]).map_err(io::Error::from)
+                }
+                read => read,
+            };
+            match read {
                 Ok(0) => self.output = None,
                 Ok(n) if keep => self.log.write(&buffer[..n]),
                 Ok(_) => {}
