@@ -22,8 +22,9 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{PipeReader, PipeWriter};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -445,7 +446,8 @@ impl Cluster {
         masters: Masters,
         wanted: &Ports,
     ) -> Result<Started> {
-        let ports = ask_for(state.member(node).map(|m| m.ports).unwrap_or_default(), *wanted);
+        let former = state.member(node).map(|m| m.ports).unwrap_or_default();
+        let ports = ask_for(node, former, *wanted);
         let launch = Launch {
             dir: &self.dir,
             program: &self.program,
@@ -530,19 +532,40 @@ fn masters(state: &State) -> Masters {
     }
 }
 
-/// Ports to ask for: those the user wants, else the former ones unless somebody else has taken them since.
-fn ask_for(former: Ports, wanted: Ports) -> Ports {
+/// Ports to ask for: those the user wants, else the former ones unless somebody else has taken them since, else
+/// free ones.
+fn ask_for(node: Node, former: Ports, wanted: Ports) -> Ports {
     let again = |address: Option<SocketAddr>| {
-        address.filter(|address| std::net::TcpListener::bind(address).is_ok())
+        let free = |address: &SocketAddr| std::net::TcpListener::bind(address).is_ok();
+        address.filter(free).or_else(|| lasting_port(node.host()))
     };
+    let (file_system, data) = (node.role == Role::Namenode, node.role == Role::Datanode);
+    let of = |has: bool, former| if has { again(former) } else { None };
     Ports {
-        rpc: wanted.rpc.or_else(|| again(former.rpc)),
-        grpc: again(former.grpc),
+        rpc: wanted.rpc.or_else(|| of(file_system, former.rpc)),
+        grpc: of(file_system || node.role == Role::Jobtracker, former.grpc),
         http: wanted.http.or_else(|| again(former.http)),
-        transfer: again(former.transfer),
-        ipc: again(former.ipc),
-        shuffle: again(former.shuffle),
+        transfer: of(data, former.transfer),
+        ipc: of(data, former.ipc),
+        shuffle: of(node.role == Role::Worker, former.shuffle),
     }
+}
+
+/// Ports from here on are given out to outgoing connections by the system (Linux's default range).
+const EPHEMERAL_PORTS: u16 = 32_768;
+/// Ports below this one are known for something too often.
+const FIRST_PORT: u16 = 10_240;
+/// Ports tried before the choice is left to the system.
+const PORT_TRIES: usize = 50;
+
+/// A free port that stays free while its process is down: one the system gives to nobody by itself, unlike the
+/// one it would choose for port 0. So a process that starts again finds its former port.
+fn lasting_port(host: IpAddr) -> Option<SocketAddr> {
+    let random = || RandomState::new().build_hasher().finish();
+    (0..PORT_TRIES)
+        .map(|_| FIRST_PORT + (random() % u64::from(EPHEMERAL_PORTS - FIRST_PORT)) as u16)
+        .map(|port| SocketAddr::new(host, port))
+        .find(|address| std::net::TcpListener::bind(address).is_ok())
 }
 
 /// Signals the nodes that run, waits, and kills those that are still there when `patience` ends.

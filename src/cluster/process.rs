@@ -107,10 +107,12 @@ fn start_mark(pid: u32) -> Option<String> {
     // The second field is the program's name in brackets and may hold anything, brackets included.
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
     let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
+    let threads = fields.nth(16)?;
+    // A killed process whose first thread is a zombie lives until its last thread has let go of files and ports.
+    if matches!(state, "Z" | "X") && matches!(threads, "0" | "1") {
         return None;
     }
-    let ticks = fields.nth(18)?;
+    let ticks = fields.nth(1)?;
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     Some(format!("{}:{ticks}", boot.trim()))
 }
