@@ -1,6 +1,7 @@
 //! Where a job's records come from.
 
 mod pack;
+mod range;
 mod text;
 
 use anyhow::Result;
@@ -9,6 +10,7 @@ use hfs_protocol::proto::task::InputSplit;
 use crate::conf::Conf;
 use crate::files::Files;
 
+pub use range::{RangeInput, RangeReader};
 pub use text::{Line, Lines, TextInput, TextReader};
 
 /// What an input format knows when it makes splits.

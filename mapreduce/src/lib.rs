@@ -36,7 +36,8 @@ pub use conf::Conf;
 pub use context::Context;
 pub use counters::{CounterId, TaskCounter};
 pub use input::{
-    BatchReader, InputFormat, Line, Lines, ReadCounts, SplitContext, TextInput, TextReader,
+    BatchReader, InputFormat, Line, Lines, RangeInput, RangeReader, ReadCounts, SplitContext,
+    TextInput, TextReader,
 };
 pub use job::{Builder, Job, MapOnly, Mapped, Reduced};
 pub use local::{LocalOutcome, LocalProgress, run_local};
