@@ -55,6 +55,15 @@ pub struct Config {
     #[arg(long, value_parser = parse_size, default_value = "8MiB")]
     #[serde(with = "size")]
     pub log_limit: u64,
+    /// The memory of a task, with all that it starts, when its job does not say
+    /// (mapreduce.map.memory.mb, mapreduce.reduce.memory.mb). 0: an equal share of four fifths of the
+    /// machine's.
+    #[arg(long, value_parser = parse_size, default_value = "0")]
+    #[serde(with = "size")]
+    pub task_memory: u64,
+    /// How many processes a task may have at once, itself included.
+    #[arg(long, default_value_t = Config::default().task_processes)]
+    pub task_processes: usize,
     /// Of how many jobs the logs are kept.
     #[arg(long, default_value_t = Config::default().keep_logs)]
     pub keep_logs: usize,
@@ -81,6 +90,8 @@ impl Default for Config {
             hello_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(1),
             log_limit: 8 << 20,
+            task_memory: 0,
+            task_processes: 1024,
             keep_logs: 100,
             keep_programs: 32,
             shuffle_connections: 256,

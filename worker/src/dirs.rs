@@ -56,6 +56,12 @@ impl Dirs {
         Ok(Self { root, sockets })
     }
 
+    /// The whole directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where a program lies.
     #[must_use]
     pub fn program(&self, sha256: &str) -> PathBuf {

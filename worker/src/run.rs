@@ -21,7 +21,7 @@ use crate::dirs::Dirs;
 use crate::link::{self, LinkEvent};
 use crate::localize::{Hdfs, Programs};
 use crate::node::{Counts, Identity, Node, NodeEvent, Parts, Seen};
-use crate::process::Limits;
+use crate::process::{Limits, WORKER_DIR_ENV, default_memory, kill_marked};
 use crate::shuffle::{Segments, Server};
 
 /// Events of the stream that may wait for the node.
@@ -35,6 +35,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.dir)
         .with_context(|| format!("can't make the directory {}", config.dir.display()))?;
     let _lock = DirLock::acquire(&config.dir, "worker")?;
+    if let Ok(dir) = config.dir.canonicalize() {
+        kill_marked(WORKER_DIR_ENV, &dir);
+    }
     let dirs = Dirs::prepare(&config.dir)?;
     dirs.trim(config.keep_programs, config.keep_logs);
 
@@ -77,6 +80,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
             hello_timeout: config.hello_timeout,
             idle_timeout: config.idle_timeout,
             log_limit: config.log_limit,
+            processes: config.task_processes.max(1),
+        },
+        task_memory: match config.task_memory {
+            0 => default_memory(config.slots_in_force()),
+            bytes => bytes,
         },
         keep_programs: config.keep_programs,
         keep_logs: config.keep_logs,

@@ -1,5 +1,6 @@
 //! Attempts and processes as the node sees them.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,9 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::Node;
-use crate::process::{Failed, Happened, Order, ProcessId, Program, Start, Work, start};
+use crate::process::{
+    Failed, Happened, MemoryLimit, Order, ProcessId, Program, Start, WORKER_DIR_ENV, Work, start,
+};
 
 /// The least time between two progress messages of an attempt, unless it enters another phase.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -40,6 +43,8 @@ pub(super) struct Attempt {
     pub(super) work_dir: PathBuf,
     /// Only a map with reduces leaves something on this node.
     pub(super) leaves_segment: bool,
+    /// The memory it may use.
+    pub(super) memory: MemoryLimit,
     /// Map outputs its process was not told of yet.
     pub(super) outputs: Vec<MapOutput>,
     /// It must die, and its process was not told of it yet.
@@ -89,8 +94,8 @@ impl Node {
                 continue;
             }
             let Some(launch) = attempt.launch.take() else { return false };
-            let log = self.parts.dirs.log(&attempt.job, id);
-            match process.orders.try_send(Order::Work(Box::new(Work { launch, log }))) {
+            let (log, memory) = (self.parts.dirs.log(&attempt.job, id), attempt.memory);
+            match process.orders.try_send(Order::Work(Box::new(Work { launch, log, memory }))) {
                 Ok(()) => {
                     process.idle = false;
                     attempt.stage = Stage::InProcess(*number);
@@ -129,12 +134,13 @@ impl Node {
         self.last_process += 1;
         let number = ProcessId(self.last_process);
         let job = launch.job.clone().unwrap_or_default();
-        let environment = job
+        let mut environment: Vec<(OsString, OsString)> = job
             .environment
             .iter()
             .filter_map(|pair| pair.split_once('='))
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
+        environment.push((WORKER_DIR_ENV.into(), self.parts.dirs.root().into()));
         let program = Program {
             path,
             args: job.program_args.iter().map(Into::into).collect(),
@@ -146,7 +152,11 @@ impl Node {
                 id: number,
                 program,
                 socket: self.parts.dirs.socket(number.0),
-                work: Work { launch, log: self.parts.dirs.log(&attempt.job, id) },
+                work: Work {
+                    launch,
+                    log: self.parts.dirs.log(&attempt.job, id),
+                    memory: attempt.memory,
+                },
                 limits: self.parts.limits,
             },
             self.drivers.clone(),
@@ -276,6 +286,8 @@ impl Node {
         launch.work_dir = work_dir.to_string_lossy().into_owned();
         launch.local_address =
             self.parts.local_address.map(|ip| ip.to_string()).unwrap_or_default();
+        let default = MemoryLimit { bytes: self.parts.task_memory, property: "" };
+        let memory = MemoryLimit::of(&launch, self.parts.task_memory);
         let made = std::fs::create_dir_all(&work_dir);
         let attempt = Attempt {
             launch: Some(launch),
@@ -283,12 +295,14 @@ impl Node {
             stage: Stage::Localizing,
             work_dir: work_dir.clone(),
             leaves_segment,
+            memory: *memory.as_ref().unwrap_or(&default),
             outputs: Vec::new(),
             kill: false,
             held_progress: None,
             last_progress: None,
         };
         self.attempts.insert(id, attempt);
+        memory?;
         made.map_err(|e| format!("can't make the directory {}: {e}", work_dir.display()))
     }
 }

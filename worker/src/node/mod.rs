@@ -72,6 +72,8 @@ pub struct Parts {
     pub segments: Segments,
     /// Times and limits of processes.
     pub limits: Limits,
+    /// The memory of an attempt whose job does not say, bytes.
+    pub task_memory: u64,
     /// Programs kept.
     pub keep_programs: usize,
     /// Jobs whose logs are kept.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use hfs_protocol::delimited;
 use hfs_protocol::proto::task::from_task::Message as FromTaskMessage;
+use hfs_protocol::proto::task::launch::Task as LaunchTask;
 use hfs_protocol::proto::task::to_task::Message as ToTaskMessage;
 use hfs_protocol::proto::task::{Exit, FromTask, MapOutputs, ToTask};
 use prost::Message;
@@ -36,6 +37,8 @@ struct Driver {
     child: Child,
     output: Option<pipe::Receiver>,
     log: AttemptLog,
+    /// What the attempt works on, for the sentence of a failure that the task can't tell itself.
+    doing: String,
     orders: mpsc::Receiver<Order>,
     events: mpsc::Sender<(ProcessId, Happened)>,
     /// Map outputs that were told before the process could be told anything.
@@ -86,6 +89,7 @@ pub(super) async fn drive(
         }
     };
     let output = child.output.take().and_then(|fd| pipe::Receiver::from_owned_fd(fd).ok());
+    child.allow(work.memory, limits.processes);
     let log = AttemptLog::create(&work.log, limits.log_limit);
     let events_of_driver = events.clone();
     let mut driver = Driver {
@@ -95,6 +99,7 @@ pub(super) async fn drive(
         child,
         output,
         log,
+        doing: doing(&work),
         orders,
         events: events_of_driver,
         early: Vec::new(),
@@ -112,6 +117,18 @@ pub(super) async fn drive(
     driver.child.kill();
     let unstarted = unstarted.or_else(|| driver.leftover());
     let _ = events.send((id, Happened::Gone(unstarted))).await;
+}
+
+/// The part of the job that an attempt has.
+fn doing(work: &Work) -> String {
+    match &work.launch.task {
+        Some(LaunchTask::Map(map)) => match &map.split {
+            Some(split) => format!("in the split {}", split.description),
+            None => format!("in split {}", map.index),
+        },
+        Some(LaunchTask::Reduce(reduce)) => format!("in partition {}", reduce.partition),
+        None => "at the start".to_owned(),
+    }
 }
 
 fn program_name(work: &Work) -> String {
@@ -195,7 +212,13 @@ impl Driver {
                 }
                 Ended::Done => {}
             }
+            if !self.child.kill_started().await {
+                // The next attempt may not have such neighbours.
+                return None;
+            }
             work = self.idle(&mut task).await?;
+            self.child.allow(work.memory, self.limits.processes);
+            self.doing = doing(&work);
             self.log = AttemptLog::create(&work.log, self.limits.log_limit);
         }
     }
@@ -324,6 +347,9 @@ impl Driver {
             let _ = timeout(LEAVE_WAIT, &mut self.child.exit).await;
         }
         self.take_output();
+        if let Some(excess) = self.child.excess().filter(|_| !failed.killed) {
+            failed.message = format!("{excess}; it was {}", self.doing);
+        }
         failed.log_tail = self.log.excerpt();
         self.log.finish();
         self.tell(Happened::Failed(attempt.to_owned(), failed)).await;
@@ -349,7 +375,10 @@ impl Driver {
             Err(e) => format!("an end that could not be seen ({e})"),
         };
         let last = last_words(&self.log.excerpt());
-        let message = format!("the task process ended with {how} before its work was done{last}");
+        let message = format!(
+            "the task process ended with {how} before its work was done, {}{last}",
+            self.doing
+        );
         Failed { message, ..Failed::default() }
     }
 

@@ -14,10 +14,12 @@
 //! node gives it [`Order`]s and hears [`Happened`]; exactly one end is told for each attempt.
 
 mod driver;
+mod limits;
 mod log;
 mod spawn;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,9 +27,13 @@ use std::time::Duration;
 use hfs_protocol::proto::task::{Done, FetchFailed, Launch, MapOutputs, Progress};
 use tokio::sync::mpsc;
 
+pub use limits::{Excess, MemoryLimit, default_memory};
 pub use log::AttemptLog;
 pub use spawn::{Child, Program, describe, spawn};
+pub(crate) use tree::kill_marked;
 
+/// The environment variable that says whose task a process is: the directory of its worker.
+pub const WORKER_DIR_ENV: &str = "HFS_WORKER_DIR";
 /// The environment variable that makes a job program a task process.
 pub const TASK_SOCKET_ENV: &str = "HFS_TASK_SOCKET";
 /// The largest message a task may send.
@@ -46,6 +52,8 @@ pub struct Work {
     pub launch: Launch,
     /// Where its log goes.
     pub log: PathBuf,
+    /// The memory it may use, with all that it starts.
+    pub memory: MemoryLimit,
 }
 
 /// What a driver is told.
@@ -98,6 +106,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Bytes of log kept of an attempt.
     pub log_limit: u64,
+    /// How many processes it may have, itself included.
+    pub processes: usize,
 }
 
 /// What a process is started with.

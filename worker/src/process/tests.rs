@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+const MEMORY: MemoryLimit = MemoryLimit { bytes: 64 << 20, property: "memory.mb" };
 
 struct Stage {
     dir: TempDir,
@@ -38,8 +39,13 @@ fn run(script: &str, hello_timeout: Duration) -> Stage {
             dir: dir.path().to_owned(),
         },
         socket: dir.path().join("s"),
-        work: Work { launch, log: dir.path().join("a.log") },
-        limits: Limits { hello_timeout, idle_timeout: Duration::from_secs(1), log_limit: 1 << 20 },
+        work: Work { launch, log: dir.path().join("a.log"), memory: MEMORY },
+        limits: Limits {
+            hello_timeout,
+            idle_timeout: Duration::from_secs(1),
+            log_limit: 1 << 20,
+            processes: 50,
+        },
     };
     let orders = start(start_with, sender);
     Stage { dir, orders, events }
@@ -94,6 +100,17 @@ async fn what_cannot_be_run_is_told_as_it_is() {
     assert!(failed.message.contains("can't be run here"), "{}", failed.message);
 }
 
+/// Waits until a process is gone, or dead and not yet buried by whoever adopted it.
+async fn gone(pid: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    let lives =
+        || fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z"));
+    while lives() {
+        assert!(Instant::now() < deadline, "process {pid} lives on");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_kill_takes_all_that_the_process_has_started() {
     let script = "#!/bin/sh\nsleep 1000 &\necho $! >child\nwait\n";
@@ -101,15 +118,41 @@ async fn a_kill_takes_all_that_the_process_has_started() {
     let child = stage.file("child").await;
     stage.orders.send(Order::Kill).await.unwrap();
     assert!(stage.failure().await.killed);
-    let deadline = Instant::now() + PATIENCE;
-    // Gone, or dead and not yet buried by whoever adopted it.
-    let lives = || {
-        fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| !stat.contains(") Z"))
-    };
-    while lives() {
-        assert!(Instant::now() < deadline, "the grandchild lives on");
-        sleep(Duration::from_millis(5)).await;
-    }
+    gone(&child).await;
+}
+
+#[tokio::test]
+async fn a_daemon_in_a_session_of_its_own_is_killed_with_its_forebear() {
+    let daemon = "(setsid sh -c 'echo $$ >daemon; sleep 1000 & wait' &)\n";
+    let mut stage = run(&format!("#!/bin/sh\n{daemon}sleep 1000\n"), PATIENCE);
+    let killed = stage.file("daemon").await;
+    stage.orders.send(Order::Kill).await.unwrap();
+    assert!(stage.failure().await.killed);
+    gone(&killed).await;
+
+    // The same for one whose forebear ends by itself.
+    let wait = "while ! [ -s daemon ]; do sleep 0.01; done\n";
+    let mut stage = run(&format!("#!/bin/sh\n{daemon}{wait}exit 3\n"), PATIENCE);
+    let left = stage.file("daemon").await;
+    assert!(stage.failure().await.message.contains("exit code 3"));
+    gone(&left).await;
+}
+
+#[tokio::test]
+async fn a_process_above_its_memory_is_killed_and_told_why() {
+    // What has no line end `tail` keeps in memory.
+    let mut stage = run("#!/bin/sh\nhead -c 1G /dev/zero | tail\n", PATIENCE);
+    let failed = stage.failure().await;
+    assert!(failed.message.contains("more than its limit of 64 MiB"), "{}", failed.message);
+    assert!(failed.message.contains("-D memory.mb=MIB"), "{}", failed.message);
+    assert!(!failed.killed);
+}
+
+#[tokio::test]
+async fn a_process_that_forks_without_end_is_killed_and_told_why() {
+    let mut stage = run("#!/bin/sh\nwhile true; do sleep 1000 & done\n", PATIENCE);
+    let failed = stage.failure().await;
+    assert!(failed.message.contains("more than the 50 that"), "{}", failed.message);
 }
 
 #[tokio::test]
