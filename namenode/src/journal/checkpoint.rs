@@ -1,19 +1,28 @@
 //! Images in the name directory: written so that a start is short, kept so that one bad image is no loss.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hfs_daemon::storage::Storage;
 use hfs_protocol::ids::TxId;
 use parking_lot::RwLock;
 
-use super::files::{self, Files};
+use super::files::{Files, Replacement};
 use super::{Journal, JournalError};
 use crate::namesystem::Namespace;
 
 /// What an image's name begins with; the number of its last entry follows, in twenty digits.
 pub const PREFIX: &str = "image_";
+/// What the name of an image that is being written begins with.
+const UNFINISHED: &str = "image";
+/// Bytes of an image that go to the disk at once.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Chunks that may wait for the disk: what a checkpoint needs of memory, in megabytes. Changes wait for the disk only while
+/// it is this much behind the walk over the namespace.
+const CHUNKS_WAITING: usize = 64;
 
 /// A name directory in use.
 #[derive(Debug, Clone)]
@@ -58,7 +67,7 @@ pub struct CheckpointReport {
     /// The last entry in the image.
     pub txid: TxId,
     /// The image's size; 0 when there was one already.
-    pub bytes: usize,
+    pub bytes: u64,
     /// For how long no change could be made.
     pub pause: Duration,
     /// How many journal segments are gone.
@@ -82,7 +91,8 @@ pub struct Checkpointer;
 
 impl Checkpointer {
     /// Writes an image of the namespace as it is now, and removes what no start needs any more: images beyond the newest few, and
-    /// segments that all of these cover. Changes wait only while the image is put together in memory.
+    /// segments that all of these cover. Changes wait only while the namespace is walked through; a few chunks of the image are in memory
+    /// at any time.
     ///
     /// Blocks for as long as the disk takes. One at a time.
     ///
@@ -94,22 +104,76 @@ impl Checkpointer {
         journal: &dyn Journal,
     ) -> Result<CheckpointReport, CheckpointError> {
         let files = name_dir.files.as_ref();
-        let started = Instant::now();
-        let (txid, image) = {
-            let namespace = namespace.read();
-            (namespace.applied(), namespace.to_image())
-        };
-        let pause = started.elapsed();
-        let mut bytes = 0;
-        if !images(files)?.contains(&txid) {
+        let there = images(files)?;
+        let mut file = Replacement::begin(files, UNFINISHED)?;
+        let (chunks, waiting) = mpsc::sync_channel::<Vec<u8>>(CHUNKS_WAITING);
+        let (walked, written) = thread::scope(|scope| {
+            let file = &mut file;
+            let writer = scope.spawn(move || -> io::Result<()> {
+                waiting.iter().try_for_each(|chunk| file.write_all(&chunk))
+            });
+            let walked = walk(namespace, &there, chunks);
+            let failed = |_| Err(io::Error::other("the thread that writes the image panicked"));
+            (walked, writer.join().unwrap_or_else(failed))
+        });
+        // The walk ends early when the disk fails: the disk's own words say more.
+        written?;
+        let Walked { txid, pause } = walked?;
+        let bytes = file.written();
+        if bytes > 0 {
             // An image must not hold what the journal may lose.
             journal.wait_durable(txid)?;
-            files::replace(files, &image_name(txid), &image)?;
-            bytes = image.len();
+            file.commit(&image_name(txid))?;
         }
         journal.roll()?;
         let segments_removed = name_dir.retain(journal)?;
         Ok(CheckpointReport { txid, bytes, pause, segments_removed })
+    }
+}
+
+/// What a walk over the namespace found.
+struct Walked {
+    txid: TxId,
+    pause: Duration,
+}
+
+/// Sends an image of the namespace as it is now, unless there is one already.
+fn walk(
+    namespace: &RwLock<Namespace>,
+    there: &[TxId],
+    chunks: SyncSender<Vec<u8>>,
+) -> io::Result<Walked> {
+    let started = Instant::now();
+    let namespace = namespace.read();
+    let txid = namespace.applied();
+    let mut out = Chunks { chunk: Vec::new(), chunks };
+    if !there.contains(&txid) {
+        namespace.write_image(&mut out)?;
+    }
+    drop(namespace);
+    let pause = started.elapsed();
+    out.flush()?;
+    Ok(Walked { txid, pause })
+}
+
+/// Gathers what is written into chunks and sends them to another thread.
+struct Chunks {
+    chunk: Vec<u8>,
+    chunks: SyncSender<Vec<u8>>,
+}
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.chunk.extend_from_slice(bytes);
+        if self.chunk.len() >= CHUNK_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let chunk = std::mem::take(&mut self.chunk);
+        self.chunks.send(chunk).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -51,14 +51,73 @@ pub trait Files: Send + Sync + Debug {
 /// # Errors
 /// What the disk says.
 pub fn replace(files: &dyn Files, name: &str, content: &[u8]) -> io::Result<()> {
-    let temporary = format!("{name}{TEMPORARY}");
-    let file = files.open(&temporary)?;
-    file.set_len(0)?;
-    file.write_at(0, content)?;
-    file.sync()?;
-    file.close()?;
-    files.rename(&temporary, name)?;
-    files.sync()
+    let mut replacement = Replacement::begin(files, name)?;
+    replacement.write_all(content)?;
+    replacement.commit(name)
+}
+
+/// A file that is written piece by piece and gets its name when it is whole. One that is dropped before is
+/// removed, and what a crash leaves of it is removed by the next start.
+#[derive(Debug)]
+pub struct Replacement<'a> {
+    files: &'a dyn Files,
+    temporary: String,
+    file: Box<dyn Storage>,
+    length: u64,
+    renamed: bool,
+}
+
+impl<'a> Replacement<'a> {
+    /// Begins a file. `stem` tells it from others that are being written.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn begin(files: &'a dyn Files, stem: &str) -> io::Result<Self> {
+        let temporary = format!("{stem}{TEMPORARY}");
+        let file = files.open(&temporary)?;
+        let replacement = Self { files, temporary, file, length: 0, renamed: false };
+        replacement.file.set_len(0)?;
+        Ok(replacement)
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.length
+    }
+
+    /// Makes what was written durable and gives it its name, replacing what has it.
+    ///
+    /// # Errors
+    /// What the disk says. The name then leads to what it led to before, or already to the new file.
+    pub fn commit(mut self, name: &str) -> io::Result<()> {
+        self.file.sync()?;
+        self.file.close()?;
+        self.files.rename(&self.temporary, name)?;
+        self.renamed = true;
+        self.files.sync()
+    }
+}
+
+impl Drop for Replacement<'_> {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // A full disk wants its space back now. Where this fails, the next start tries again.
+            let _ = self.files.remove(&self.temporary);
+        }
+    }
+}
+
+impl Write for Replacement<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_at(self.length, bytes)?;
+        self.length += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The end of the names of files that are not finished.

@@ -346,6 +346,8 @@ proptest! {
 struct FaultyFiles {
     inner: MemoryFiles,
     faults: parking_lot::Mutex<Vec<Faults>>,
+    /// What the next file that is opened suffers from.
+    next: parking_lot::Mutex<Option<Fault>>,
 }
 
 impl Files for FaultyFiles {
@@ -355,6 +357,9 @@ impl Files for FaultyFiles {
 
     fn open(&self, name: &str) -> std::io::Result<Box<dyn Storage>> {
         let file = Faulty::new(Boxed(self.inner.open(name)?));
+        if let Some(fault) = self.next.lock().take() {
+            file.faults().arm(fault);
+        }
         self.faults.lock().push(file.faults());
         Ok(Box::new(file))
     }
@@ -508,4 +513,46 @@ fn checkpoints_shorten_the_replay_and_keep_two_images() {
     }
     let error = open(&copy).unwrap_err().to_string();
     assert!(error.contains("Restore"), "{error}");
+}
+
+/// A checkpoint that the disk fails, at any of its operations or for want of space, leaves the images and the journal as
+/// they were and nothing half-written; the next one succeeds.
+#[test]
+fn a_checkpoint_that_the_disk_fails_leaves_nothing_behind() {
+    let (entries, images) = history(6);
+    for fault in [Fault::FullAt(40), Fault::SyncFails, Fault::FailOnce(0), Fault::FailOnce(1)] {
+        let whole = MemoryFiles::default();
+        let recovered = open(&whole).unwrap();
+        let namespace = RwLock::new(recovered.namespace.clone());
+        feed(&recovered, &namespace, &entries);
+        let files = Arc::new(FaultyFiles { inner: whole.clone(), ..FaultyFiles::default() });
+        *files.next.lock() = Some(fault);
+        let name_dir = checkpoint::NameDir::new(Arc::clone(&files) as Arc<dyn Files>, 2);
+        let before = whole.list().unwrap();
+        let failed = Checkpointer::run(&name_dir, &namespace, &recovered.journal);
+        assert!(matches!(failed, Err(CheckpointError::Io(_))), "{fault:?}: {failed:?}");
+        assert_eq!(whole.list().unwrap(), before, "{fault:?}");
+        let made = Checkpointer::run(&name_dir, &namespace, &recovered.journal).unwrap();
+        let image = whole.bytes(&checkpoint::image_name(made.txid));
+        assert!(image == images[6] && made.bytes == image.len() as u64, "{fault:?}");
+    }
+}
+
+/// An image that goes to the disk in several chunks is the same bytes as one made in memory.
+#[test]
+fn a_large_image_is_streamed() {
+    let mut fixture = Fixture::new();
+    let journal = MemoryJournal::new();
+    let name = "n".repeat(240);
+    (0..5000).for_each(|number| assert!(fixture.mkdirs(&format!("/{name}{number}"))));
+    for entry in &fixture.journal {
+        journal.append(entry).unwrap();
+    }
+    let image = fixture.ns.to_image();
+    assert!(image.len() > 1 << 20, "it is one chunk only");
+    let files = MemoryFiles::default();
+    let name_dir = checkpoint::NameDir::new(Arc::new(files.clone()), 2);
+    let namespace = RwLock::new(fixture.ns);
+    let made = Checkpointer::run(&name_dir, &namespace, &journal).unwrap();
+    assert!(files.bytes(&checkpoint::image_name(made.txid)) == image);
 }

@@ -4,7 +4,7 @@
 //! found where it is. Directories come before what is in them and entries in the order of their names: two equal
 //! namespaces have equal images, which is also how tests compare them.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 use hfs_protocol::ids::{BlockId, GenStamp, INodeId, TxId};
 
@@ -69,12 +69,15 @@ record! {
 }
 
 impl Namespace {
-    /// The namespace as an image, in memory. Takes as long as a walk over everything; writing it out needs no lock.
-    #[must_use]
-    pub fn to_image(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.tree.len() * 64 + 4096);
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
+    /// Writes the namespace as an image, a section of about a megabyte at a time. Takes as long as a walk over everything, and as
+    /// long as `out` takes.
+    ///
+    /// # Errors
+    /// What `out` says; the image is not whole then.
+    pub fn write_image(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut out = Writer { out, whole: crc32fast::Hasher::new() };
+        out.put(&MAGIC)?;
+        out.put(&VERSION.to_le_bytes())?;
         let mut section = Vec::new();
         let detached: usize = self.detached.iter().map(|&slot| self.tree.walk(slot).count()).sum();
         Meta {
@@ -85,31 +88,38 @@ impl Namespace {
             inodes: (self.tree.len() - detached) as u64,
         }
         .put(&mut section);
-        flush(&mut out, META, &mut section);
+        out.section(META, &mut section)?;
         let names = self.tree.names();
         (names.len() as u64).put(&mut section);
         for number in 0..names.len() {
             names.get(number as u32).put(&mut section);
         }
-        flush(&mut out, NAMES, &mut section);
+        out.section(NAMES, &mut section)?;
         for slot in self.tree.walk(ROOT) {
             let inode = self.tree.get(slot);
             let parent = if slot == ROOT { INodeId(0) } else { self.tree.get(inode.parent).id };
             put_inode(inode, parent, &mut section);
             if section.len() >= INODES_BYTES {
-                flush(&mut out, INODES, &mut section);
+                out.section(INODES, &mut section)?;
             }
         }
-        flush(&mut out, INODES, &mut section);
+        out.section(INODES, &mut section)?;
         (self.retry.len() as u64).put(&mut section);
         for (key, done) in self.retry.iter() {
             key.put(&mut section);
             done.put(&mut section);
         }
-        flush(&mut out, CALLS, &mut section);
-        crc32fast::hash(&out).to_le_bytes().iter().for_each(|byte| section.push(*byte));
-        flush(&mut out, END, &mut section);
-        out
+        out.section(CALLS, &mut section)?;
+        section.extend_from_slice(&out.whole.clone().finalize().to_le_bytes());
+        out.section(END, &mut section)
+    }
+
+    /// The namespace as an image in memory, for those who compare namespaces.
+    #[must_use]
+    pub fn to_image(&self) -> Vec<u8> {
+        let mut image = Vec::with_capacity(self.tree.len() * 64 + 4096);
+        self.write_image(&mut image).expect("invariant: memory takes every byte");
+        image
     }
 
     /// Reads an image. Leases count as renewed at monotonic time 0.
@@ -178,18 +188,34 @@ impl Namespace {
     }
 }
 
-/// Writes a section and empties its buffer.
-fn flush(out: &mut Vec<u8>, tag: u8, section: &mut Vec<u8>) {
-    if section.is_empty() {
-        return;
+/// Where a writer is in an image.
+struct Writer<'a, W> {
+    out: &'a mut W,
+    whole: crc32fast::Hasher,
+}
+
+impl<W: Write> Writer<'_, W> {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.whole.update(bytes);
+        self.out.write_all(bytes)
     }
-    let start = out.len();
-    out.push(tag);
-    out.extend_from_slice(&(section.len() as u64).to_le_bytes());
-    out.extend_from_slice(section);
-    let crc = crc32fast::hash(&out[start..]);
-    out.extend_from_slice(&crc.to_le_bytes());
-    section.clear();
+
+    /// Writes a section and empties its buffer; none if there is nothing in it.
+    fn section(&mut self, tag: u8, content: &mut Vec<u8>) -> io::Result<()> {
+        if content.is_empty() {
+            return Ok(());
+        }
+        let mut head = [tag; 9];
+        head[1..].copy_from_slice(&(content.len() as u64).to_le_bytes());
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&head);
+        crc.update(content);
+        self.put(&head)?;
+        self.put(content)?;
+        self.put(&crc.finalize().to_le_bytes())?;
+        content.clear();
+        Ok(())
+    }
 }
 
 /// Where a reader is in an image.
