@@ -7,6 +7,7 @@ mod collect;
 pub(crate) mod fetch;
 mod guard;
 pub(crate) mod map;
+mod memory;
 pub(crate) mod merge;
 pub(crate) mod process;
 pub(crate) mod reduce;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use memmap2::Mmap;
 
+use super::memory::append_short;
+
 /// Appends a length: LEB128, seven bits a byte, lowest first.
 #[inline]
 pub(crate) fn put_varint(mut value: usize, out: &mut Vec<u8>) {
@@ -39,8 +41,8 @@ pub(crate) fn varint(bytes: &[u8]) -> Option<(usize, usize)> {
 pub(crate) fn put_record(key: &[u8], value: &[u8], out: &mut Vec<u8>) {
     put_varint(key.len(), out);
     put_varint(value.len(), out);
-    out.extend_from_slice(key);
-    out.extend_from_slice(value);
+    append_short(key, out);
+    append_short(value, out);
 }
 
 /// The first eight bytes of a key as a number that compares as they do; short keys are padded with

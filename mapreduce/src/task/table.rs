@@ -4,6 +4,7 @@
 //! go through a short queue that has asked for their slots' memory before they are looked at: with
 //! a table larger than the caches that hides most of the wait.
 
+use super::memory::{copy_short, want_huge_pages};
 use super::run::prefix;
 use super::sort::Entry;
 
@@ -11,14 +12,19 @@ use super::sort::Entry;
 const HEAD: usize = 16;
 /// Inserts whose memory is on its way.
 const QUEUE: usize = 16;
+/// The longest key that waits in the queue; a longer one is inserted at once.
+const LONGEST_QUEUED: usize = 64;
 /// Slots of a new table.
 const FIRST_SLOTS: usize = 1 << 14;
 /// Slots that the smallest budget allows.
 const FEWEST_SLOTS: usize = 64;
 
+/// Aligned so that, with a number as total, two fill a cache line and none lies across two.
 #[derive(Debug, Default, Clone)]
+#[repr(align(32))]
 struct Slot<A> {
-    /// The key's first bytes, padded with zeros.
+    /// A short key, padded with zeros. Of a long one its first eight bytes and its hash, so that
+    /// another long key is told apart without looking at the bytes of either.
     head: [u8; HEAD],
     /// The key's length plus one; 0: vacant.
     length: u32,
@@ -27,18 +33,31 @@ struct Slot<A> {
     total: A,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queued<A> {
     head: [u8; HEAD],
+    /// As [`Slot::length`]; 0: nothing waits here.
     length: u32,
     hash: u64,
     value: A,
+    /// The whole of a long key.
+    long: [u8; LONGEST_QUEUED],
+}
+
+impl<A: Default> Default for Queued<A> {
+    fn default() -> Self {
+        let long = [0; LONGEST_QUEUED];
+        Self { head: [0; HEAD], length: 0, hash: 0, value: A::default(), long }
+    }
 }
 
 /// Totals by key.
 #[derive(Debug)]
 pub(crate) struct Table<A> {
     slots: Vec<Slot<A>>,
+    /// A key's place is its hash shifted right by so much: places are in the order of hashes,
+    /// whatever the size of the table.
+    shift: u32,
     used: usize,
     /// `used` at which the table must grow.
     grow_at: usize,
@@ -55,6 +74,7 @@ impl<A: Default> Table<A> {
         let most = (budget / (2 * size_of::<Slot<A>>())).max(FEWEST_SLOTS).next_power_of_two();
         let mut table = Self {
             slots: Vec::new(),
+            shift: 0,
             used: 0,
             grow_at: 0,
             long_keys: Vec::new(),
@@ -70,7 +90,9 @@ impl<A: Default> Table<A> {
     fn allocate(&mut self, slots: usize) -> Vec<Slot<A>> {
         debug_assert!(slots.is_power_of_two());
         self.grow_at = slots / 8 * 5;
-        let mut new = Vec::new();
+        self.shift = u64::BITS - slots.ilog2();
+        let mut new = Vec::with_capacity(slots);
+        want_huge_pages(&mut new);
         new.resize_with(slots, Slot::default);
         std::mem::replace(&mut self.slots, new)
     }
@@ -89,29 +111,65 @@ impl<A: Default> Table<A> {
     /// Folds `value` into the key's total, now or a little later.
     #[inline]
     pub(crate) fn add(&mut self, key: &[u8], value: A, fold: impl Fn(&mut A, A)) {
-        let head = head(key);
-        let hash = hash_head(&head, key.len());
-        if key.len() > HEAD {
+        let (head, hash) = head_and_hash(key);
+        if key.len() > LONGEST_QUEUED {
             self.add_long(key, head, hash, value, fold);
             return;
         }
         self.prefetch(hash);
         let turn = self.turn % QUEUE;
         self.turn = turn + 1;
-        let length = key.len() as u32 + 1;
-        let due = std::mem::replace(&mut self.queue[turn], Queued { head, length, hash, value });
-        if due.length != 0 {
-            self.add_due(due, fold);
+        if self.queue[turn].length != 0 {
+            self.add_queued(turn, fold);
+        }
+        let waiting = &mut self.queue[turn];
+        waiting.head = head;
+        waiting.length = key.len() as u32 + 1;
+        waiting.hash = hash;
+        waiting.value = value;
+        if key.len() > HEAD {
+            copy_short(key, &mut waiting.long);
         }
     }
 
     /// Does the inserts that are queued.
     pub(crate) fn settle(&mut self, fold: impl Fn(&mut A, A)) {
         for turn in 0..QUEUE {
-            let due = std::mem::take(&mut self.queue[turn]);
-            if due.length != 0 {
-                self.add_due(due, &fold);
+            if self.queue[turn].length != 0 {
+                self.add_queued(turn, &fold);
+                self.queue[turn].length = 0;
             }
+        }
+    }
+
+    /// Does one queued insert; the place in the queue is the caller's again.
+    #[inline]
+    fn add_queued(&mut self, turn: usize, fold: impl Fn(&mut A, A)) {
+        let due = &mut self.queue[turn];
+        let (head, length, hash) = (due.head, due.length, due.hash);
+        let value = std::mem::take(&mut due.value);
+        let mask = self.slots.len() - 1;
+        let mut at = (hash >> self.shift) as usize;
+        loop {
+            // SAFETY: the shift leaves the bits that count 2^bits slots, and the mask keeps `at` below.
+            let slot = unsafe { self.slots.get_unchecked_mut(at) };
+            if slot.length == length && slot.head == head {
+                let key = &due.long[..length as usize - 1];
+                if key.len() <= HEAD || self.long_keys[slot.at as usize..][..key.len()] == *key {
+                    fold(&mut slot.total, value);
+                    return;
+                }
+            }
+            if slot.length == 0 {
+                *slot = Slot { head, length, at: self.long_keys.len() as u32, total: value };
+                let key = &due.long[..length as usize - 1];
+                if key.len() > HEAD {
+                    self.long_keys.extend_from_slice(key);
+                }
+                self.inserted();
+                return;
+            }
+            at = (at + 1) & mask;
         }
     }
 
@@ -120,32 +178,12 @@ impl<A: Default> Table<A> {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let at = hash as usize & (self.slots.len() - 1);
-            // SAFETY: `at` is below the number of slots, a power of two; a prefetch reads nothing.
+            let at = (hash >> self.shift) as usize;
+            // SAFETY: `at` is below the number of slots, as in `add_queued`; a prefetch reads nothing.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(self.slots.as_ptr().add(at).cast()) };
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = hash;
-    }
-
-    #[inline]
-    fn add_due(&mut self, due: Queued<A>, fold: impl Fn(&mut A, A)) {
-        let mask = self.slots.len() - 1;
-        let mut at = due.hash as usize & mask;
-        loop {
-            // SAFETY: `at` is masked to below the number of slots, a power of two.
-            let slot = unsafe { self.slots.get_unchecked_mut(at) };
-            if slot.length == due.length && slot.head == due.head {
-                fold(&mut slot.total, due.value);
-                return;
-            }
-            if slot.length == 0 {
-                *slot = Slot { head: due.head, length: due.length, at: 0, total: due.value };
-                self.inserted();
-                return;
-            }
-            at = (at + 1) & mask;
-        }
     }
 
     fn add_long(
@@ -156,18 +194,17 @@ impl<A: Default> Table<A> {
         value: A,
         fold: impl Fn(&mut A, A),
     ) {
-        let hash = hash_tail(hash, &key[HEAD..]);
         let mask = self.slots.len() - 1;
-        let mut at = hash as usize & mask;
+        let mut at = (hash >> self.shift) as usize;
         let length = key.len() as u32 + 1;
         loop {
             let slot = &mut self.slots[at];
-            if slot.length == length && slot.head == head {
-                let from = slot.at as usize;
-                if self.long_keys[from + HEAD..from + key.len()] == key[HEAD..] {
-                    fold(&mut slot.total, value);
-                    return;
-                }
+            if slot.length == length
+                && slot.head == head
+                && self.long_keys[slot.at as usize..][..key.len()] == *key
+            {
+                fold(&mut slot.total, value);
+                return;
             }
             if slot.length == 0 {
                 *slot = Slot { head, length, at: self.long_keys.len() as u32, total: value };
@@ -210,13 +247,11 @@ impl<A: Default> Table<A> {
             if slot.length == 0 {
                 continue;
             }
-            let length = slot.length as usize - 1;
-            let mut hash = hash_head(&slot.head, length);
-            if length > HEAD {
-                let from = slot.at as usize;
-                hash = hash_tail(hash, &self.long_keys[from + HEAD..from + length]);
-            }
-            let mut at = hash as usize & mask;
+            let hash = match slot.length as usize - 1 {
+                length @ ..=HEAD => hash_head(&slot.head, length),
+                _ => word(&slot.head, 8),
+            };
+            let mut at = (hash >> self.shift) as usize;
             while self.slots[at].length != 0 {
                 at = (at + 1) & mask;
             }
@@ -264,20 +299,30 @@ impl<A: Default> Table<A> {
     }
 }
 
+/// What a slot of the key says about it, and its hash.
+#[inline]
+fn head_and_hash(key: &[u8]) -> ([u8; HEAD], u64) {
+    let mut head = head(key);
+    let mut hash = hash_head(&head, key.len());
+    if key.len() > HEAD {
+        hash ^= crate::partition::hash(&key[HEAD..]);
+        head[8..].copy_from_slice(&hash.to_le_bytes());
+    }
+    (head, hash)
+}
+
 #[inline]
 fn hash_head(head: &[u8; HEAD], length: usize) -> u64 {
-    let word = |at: usize| {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&head[at..at + 8]);
-        u64::from_le_bytes(bytes)
-    };
-    let product = u128::from(word(0) ^ 0xa076_1d64_78bd_642f ^ length as u64)
-        * u128::from(word(8) ^ 0xe703_7ed1_a0b4_28db);
+    let product = u128::from(word(head, 0) ^ 0xa076_1d64_78bd_642f ^ length as u64)
+        * u128::from(word(head, 8) ^ 0xe703_7ed1_a0b4_28db);
     (product >> 64) as u64 ^ product as u64
 }
 
-fn hash_tail(hash: u64, tail: &[u8]) -> u64 {
-    hash ^ crate::partition::hash(tail)
+#[inline]
+fn word(head: &[u8; HEAD], at: usize) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&head[at..at + 8]);
+    u64::from_le_bytes(bytes)
 }
 
 /// The first bytes of a key, padded with zeros.
