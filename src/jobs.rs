@@ -1,3 +1,4 @@
 //! Job programs that hfs brings along.
 
+pub mod tera;
 pub mod wordcount;

@@ -11,3 +11,4 @@ mod files;
 mod independent_client;
 mod jobs;
 mod quickstart;
+mod tera;
