@@ -17,6 +17,7 @@ pub mod conf;
 mod context;
 pub mod counters;
 pub mod files;
+mod grouping;
 mod input;
 mod job;
 mod local;
@@ -35,6 +36,7 @@ pub use anyhow::Result;
 pub use conf::Conf;
 pub use context::Context;
 pub use counters::{CounterId, TaskCounter};
+pub use grouping::{First, FirstTwo, GroupPartitioner, Grouping, WholeKey};
 pub use input::{
     BatchReader, InputFormat, Line, Lines, RangeInput, RangeReader, ReadCounts, SplitContext,
     TextInput, TextReader,
@@ -43,8 +45,11 @@ pub use job::{Builder, Job, MapOnly, Mapped, Reduced};
 pub use local::{LocalOutcome, LocalProgress, run_local};
 pub use mapper::{Emit, Mapper};
 pub use output::{OutputFormat, RecordWriter, TextOutput, TextWriter, part_name};
-pub use partition::{HashPartitioner, Partitioner, hash};
-pub use record::{DecodeError, Record, Scratch, Text};
+pub use partition::{
+    HashPartitioner, KeyFieldPartitioner, KeySampler, Partitioner, SampleAmount,
+    TotalOrderPartitioner, hash,
+};
+pub use record::{DecodeError, FixedBytes, Record, Reverse, Scratch, Text};
 pub use reducer::{Combiner, Identity, Max, Min, NoCombiner, Reducer, Sum};
 pub use run::{JOB_ANNOUNCE, TASK_SOCKET, run, run_verb};
 pub use values::Values;

@@ -3,13 +3,18 @@
 //! An encoding preserves order: comparing two encoded keys byte by byte gives the order of the
 //! values. So the sort, the spills, the shuffle and the merges never decode a key.
 
+mod fixed;
 mod number;
+mod option;
+mod reverse;
 mod scratch;
 #[cfg(test)]
 mod tests;
 mod text;
 mod tuple;
 
+pub use fixed::FixedBytes;
+pub use reverse::Reverse;
 pub use scratch::Scratch;
 pub use text::Text;
 
@@ -21,8 +26,24 @@ pub struct DecodeError(pub usize, pub &'static str);
 /// A type of key or value. The type itself is only a name: user code sees [`Record::Ref`], which
 /// borrows from the engine's buffers where that saves a copy.
 ///
-/// Implemented for [`Text`] (bytes), `String`, `Vec<u8>`, `bool`, the integers from 32 bits, `f64`,
-/// `()`, and pairs and triples of these.
+/// Implemented for [`Text`] (bytes), `String`, `Vec<u8>`, `[u8; N]`, `bool`, the integers up to 64
+/// bits, `f32`, `f64`, `()`, and for tuples of up to four, [`Option`] (none comes first) and
+/// [`Reverse`] (the other way round) of these.
+///
+/// ```
+/// use hfs_mapreduce::{Record, Reverse, Text};
+///
+/// fn encoded<R: Record>(value: R::Ref<'_>) -> Vec<u8> {
+///     let mut bytes = Vec::new();
+///     R::encode(value, &mut bytes);
+///     bytes
+/// }
+///
+/// // By user, and each user's largest amount first: comparing bytes is comparing keys.
+/// type Key = (Text, Reverse<u64>);
+/// assert!(encoded::<Key>((b"ada", 7)) < encoded::<Key>((b"ada", 3)));
+/// assert!(encoded::<Key>((b"ada", 3)) < encoded::<Key>((b"bob", 9)));
+/// ```
 pub trait Record: Send + Sync + 'static {
     /// The value as user code sees it.
     type Ref<'a>: Copy;
@@ -51,6 +72,19 @@ pub trait Record: Send + Sync + 'static {
         bytes: &mut &'a [u8],
         scratch: &'a Scratch,
     ) -> Result<Self::Ref<'a>, DecodeError>;
+
+    /// Takes what [`Record::encode_part`] wrote off the front of `bytes` without looking into it.
+    ///
+    /// # Errors
+    /// When `bytes` don't begin with such an encoding.
+    fn skip_part(bytes: &mut &[u8]) -> Result<(), DecodeError> {
+        let scratch = Scratch::default();
+        let mut rest: &[u8] = bytes;
+        Self::decode_part(&mut rest, &scratch)?;
+        let taken = bytes.len() - rest.len();
+        *bytes = &bytes[taken..];
+        Ok(())
+    }
 
     /// Calls `use_bytes` with the encoding, made in `buffer` unless the value is its own encoding.
     #[inline]

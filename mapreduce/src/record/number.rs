@@ -140,6 +140,28 @@ copied_record!(i32, "i32",
     decode(bytes) { Ok((u32::from_be_bytes(*take(bytes, "i32")?) ^ (1 << 31)) as Self) },
     print(value, out) { print_i64(i64::from(value), out); true });
 
+copied_record!(u16, "u16",
+    encode(value, out) { out.extend_from_slice(&value.to_be_bytes()) },
+    decode(bytes) { Ok(Self::from_be_bytes(*take(bytes, "u16")?)) },
+    print(value, out) { print_u64(u64::from(value), out); true });
+
+copied_record!(u8, "u8",
+    encode(value, out) { out.push(value) },
+    decode(bytes) { Ok(take::<1>(bytes, "u8")?[0]) },
+    print(value, out) { print_u64(u64::from(value), out); true });
+
+copied_record!(i16, "i16",
+    encode(value, out) {
+        out.extend_from_slice(&((value as u16) ^ (1 << 15)).to_be_bytes());
+    },
+    decode(bytes) { Ok((u16::from_be_bytes(*take(bytes, "i16")?) ^ (1 << 15)) as Self) },
+    print(value, out) { print_i64(i64::from(value), out); true });
+
+copied_record!(i8, "i8",
+    encode(value, out) { out.push((value as u8) ^ (1 << 7)) },
+    decode(bytes) { Ok((take::<1>(bytes, "i8")?[0] ^ (1 << 7)) as Self) },
+    print(value, out) { print_i64(i64::from(value), out); true });
+
 // IEEE total order: the bits of positive numbers already compare right, those of negative ones
 // compare backwards.
 copied_record!(f64, "f64",
@@ -151,6 +173,22 @@ encode(value, out) {
 decode(bytes) {
     let ordered = u64::from_be_bytes(*take(bytes, "f64")?);
     let bits = if ordered >> 63 == 1 { ordered & !(1 << 63) } else { !ordered };
+    Ok(Self::from_bits(bits))
+},
+print(value, out) {
+    write!(out, "{value:?}").expect("invariant: writing to a Vec can't fail");
+    true
+});
+
+copied_record!(f32, "f32",
+encode(value, out) {
+    let bits = value.to_bits();
+    let ordered = if bits >> 31 == 1 { !bits } else { bits | (1 << 31) };
+    out.extend_from_slice(&ordered.to_be_bytes());
+},
+decode(bytes) {
+    let ordered = u32::from_be_bytes(*take(bytes, "f32")?);
+    let bits = if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered };
     Ok(Self::from_bits(bits))
 },
 print(value, out) {

@@ -55,6 +55,21 @@ fn decode_bytes_part<'a>(
     }
 }
 
+fn skip_bytes_part(bytes: &mut &[u8]) -> Result<(), DecodeError> {
+    let mut from = 0;
+    while let Some(zero) = memchr::memchr(0, &bytes[from..]).map(|at| from + at) {
+        match bytes.get(zero + 1) {
+            Some(&END) => {
+                *bytes = &bytes[zero + 2..];
+                return Ok(());
+            }
+            Some(&ESCAPE) => from = zero + 2,
+            _ => break,
+        }
+    }
+    Err(DecodeError(bytes.len(), "text"))
+}
+
 macro_rules! bytes_record {
     ($type:ty) => {
         impl Record for $type {
@@ -80,6 +95,11 @@ macro_rules! bytes_record {
                 scratch: &'a Scratch,
             ) -> Result<&'a [u8], DecodeError> {
                 decode_bytes_part(bytes, scratch)
+            }
+
+            #[inline]
+            fn skip_part(bytes: &mut &[u8]) -> Result<(), DecodeError> {
+                skip_bytes_part(bytes)
             }
 
             #[inline]
@@ -138,6 +158,11 @@ impl Record for String {
 
     fn decode_part<'a>(bytes: &mut &'a [u8], scratch: &'a Scratch) -> Result<&'a str, DecodeError> {
         utf8(decode_bytes_part(bytes, scratch)?)
+    }
+
+    #[inline]
+    fn skip_part(bytes: &mut &[u8]) -> Result<(), DecodeError> {
+        skip_bytes_part(bytes)
     }
 
     #[inline]

@@ -1,4 +1,4 @@
-//! Pairs and triples: compared part by part.
+//! Pairs, triples and quadruples: compared part by part.
 
 use super::{DecodeError, Record, Scratch};
 
@@ -47,6 +47,11 @@ macro_rules! tuple_record {
                 ))
             }
 
+            fn skip_part(bytes: &mut &[u8]) -> Result<(), DecodeError> {
+                $($part::skip_part(bytes)?;)+
+                $last::skip_part(bytes)
+            }
+
             fn to_owned(value: Self::Ref<'_>) -> Self::Owned {
                 ($($part::to_owned(value.$index),)+ $last::to_owned(value.$last_index))
             }
@@ -71,3 +76,4 @@ macro_rules! tuple_record {
 
 tuple_record!(A 0; B 1);
 tuple_record!(A 0, B 1; C 2);
+tuple_record!(A 0, B 1, C 2; D 3);
