@@ -1,6 +1,7 @@
 //! A job: what to read, how to map, combine, partition and reduce, where to write.
 
 use std::fmt;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use hfs_protocol::proto::task::InputSplit;
@@ -8,15 +9,18 @@ use hfs_protocol::shuffle::MAX_PARTITIONS;
 
 use crate::conf::{self, Conf};
 use crate::context::Context;
+use crate::files::Files;
+use crate::grouping::{GroupPartitioner, Grouping, WholeKey};
 use crate::input::{InputFormat, SplitContext};
 use crate::mapper::Mapper;
 use crate::output::{OutputFormat, TextOutput};
-use crate::partition::{HashPartitioner, Partitioner};
-use crate::record::Record;
+use crate::partition::{HashPartitioner, KeySampler, Partitioner};
 use crate::reducer::{Combiner, NoCombiner, Reducer};
 use crate::task::attempt::{Environment, Written};
+use crate::task::combine::{Combining, ReducerAsCombiner};
 use crate::task::map::{map_to_output, map_to_segment};
 use crate::task::reduce::{ReduceInputs, reduce};
+use crate::task::sample::sample_keys;
 use crate::task::segment::Segment;
 
 /// A job that is ready to run. Made by [`Job::map`].
@@ -63,10 +67,20 @@ pub(crate) struct Settings {
     pub(crate) conf: Conf,
 }
 
+/// What is decided once, before a job's tasks run, and is the same for all of them.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) splits: Vec<InputSplit>,
+    pub(crate) reduces: u32,
+    pub(crate) conf: Conf,
+}
+
 /// A job's code with its types hidden, so that everything around it is compiled once.
 pub(crate) trait Program: Send + Sync {
     fn has_reducer(&self) -> bool;
     fn splits(&self, context: &SplitContext<'_>) -> Result<Vec<InputSplit>>;
+    /// Lets the partitioner put what all tasks must know into the plan's configuration.
+    fn plan_partitions(&self, files: &Files, plan: &mut Plan) -> Result<()>;
     /// Maps into a segment, for reducers.
     fn map(&self, split: &InputSplit, env: &Environment, context: &mut Context) -> Result<Segment>;
     /// Maps into an output file, in a job without reducers.
@@ -90,10 +104,11 @@ impl Job {
         Builder {
             settings: Settings::default(),
             stage: Mapped {
+                input: mapper.input(),
                 mapper,
-                input: M::Input::default(),
-                combiner: NoCombiner,
+                combining: Combining::fold(NoCombiner),
                 partitioner: HashPartitioner,
+                grouping: WholeKey,
             },
         }
     }
@@ -128,6 +143,23 @@ impl Job {
         }
     }
 
+    /// Cuts the input into splits and decides all that tasks must agree on. `parallelism`: tasks that
+    /// run at once, where that is known.
+    pub(crate) fn plan(
+        &self,
+        files: &Files,
+        default_reduces: u32,
+        parallelism: Option<usize>,
+    ) -> Result<Plan> {
+        let conf = &self.settings.conf;
+        let reduces = self.reduces(default_reduces)?;
+        let inputs = &self.settings.inputs;
+        let splits = self.program.splits(&SplitContext { files, conf, inputs, parallelism })?;
+        let mut plan = Plan { splits, reduces, conf: conf.clone() };
+        self.program.plan_partitions(files, &mut plan)?;
+        Ok(plan)
+    }
+
     /// The number of reduce tasks: the configured one, else the program's, else `default`; 0 for a
     /// job without a reducer.
     pub(crate) fn reduces(&self, default: u32) -> Result<u32> {
@@ -154,11 +186,12 @@ pub struct Builder<S> {
 
 /// A job with a mapper so far.
 #[derive(Clone)]
-pub struct Mapped<M: Mapper, C, P> {
+pub struct Mapped<M: Mapper, C, P, G = WholeKey> {
     mapper: M,
     input: M::Input,
-    combiner: C,
+    combining: Combining<C>,
     partitioner: P,
+    grouping: G,
 }
 
 /// A job whose mapper writes the output.
@@ -171,8 +204,8 @@ pub struct MapOnly<M: Mapper, O> {
 
 /// A job with a mapper and a reducer.
 #[derive(Clone)]
-pub struct Reduced<M: Mapper, C, P, R, O> {
-    mapped: Mapped<M, C, P>,
+pub struct Reduced<M: Mapper, C, P, R, O, G = WholeKey> {
+    mapped: Mapped<M, C, P, G>,
     reducer: R,
     output: O,
 }
@@ -236,7 +269,7 @@ impl<S> Builder<S> {
     }
 }
 
-impl<M: Mapper, C, P> Builder<Mapped<M, C, P>> {
+impl<M: Mapper, C, P, G> Builder<Mapped<M, C, P, G>> {
     /// The input format, when its default won't do.
     #[must_use]
     pub fn input_format(mut self, input: M::Input) -> Self {
@@ -244,25 +277,91 @@ impl<M: Mapper, C, P> Builder<Mapped<M, C, P>> {
         self
     }
 
-    /// Folds values of equal keys before they leave the map task.
-    #[must_use]
-    pub fn combine<D: Combiner<M::Key, M::Value>>(self, combiner: D) -> Builder<Mapped<M, D, P>> {
-        self.stage(|Mapped { mapper, input, partitioner, .. }| Mapped {
+    fn combining<D>(self, combining: Combining<D>) -> Builder<Mapped<M, D, P, G>> {
+        self.stage(|Mapped { mapper, input, partitioner, grouping, .. }| Mapped {
             mapper,
             input,
-            combiner,
+            combining,
             partitioner,
+            grouping,
         })
+    }
+
+    /// Folds values of equal keys before they leave the map task.
+    #[must_use]
+    pub fn combine<D: Combiner<M::Key, M::Value>>(
+        self,
+        combiner: D,
+    ) -> Builder<Mapped<M, D, P, G>> {
+        self.combining(Combining::fold(combiner))
+    }
+
+    /// Shrinks map output with a reducer, as Hadoop's combiner does: it is run over the sorted
+    /// records of every spill and every merge, any number of times or never. It must emit the keys it
+    /// was given. Where values can be folded one by one, [`Builder::combine`] is faster.
+    ///
+    /// ```
+    /// use hfs_mapreduce::{
+    ///     Emit, Identity, Job, Line, Mapper, Record, Reducer, Result, Text, TextInput, Values,
+    /// };
+    ///
+    /// #[derive(Clone)]
+    /// struct ByLength;
+    ///
+    /// impl Mapper for ByLength {
+    ///     type Input = TextInput;
+    ///     type Key = u64;
+    ///     type Value = Text;
+    ///
+    ///     fn map(&mut self, line: Line<'_>, out: &mut impl Emit<u64, Text>) -> Result<()> {
+    ///         out.emit(line.bytes.len() as u64, line.bytes)
+    ///     }
+    /// }
+    ///
+    /// /// At most three lines of each length: no fold could keep several values.
+    /// #[derive(Clone)]
+    /// struct FirstThree;
+    ///
+    /// impl Reducer<u64, Text> for FirstThree {
+    ///     type OutKey = u64;
+    ///     type OutValue = Text;
+    ///
+    ///     fn reduce(
+    ///         &mut self,
+    ///         length: u64,
+    ///         lines: &mut Values<'_, '_, Text>,
+    ///         out: &mut impl Emit<u64, Text>,
+    ///     ) -> Result<()> {
+    ///         lines.take(3).try_for_each(|line| out.emit(length, line))
+    ///     }
+    /// }
+    ///
+    /// let job = Job::map(ByLength)
+    ///     .combine_with(FirstThree)
+    ///     .reduce(FirstThree)
+    ///     .input("/in")
+    ///     .output("/out")
+    ///     .build()?;
+    /// # anyhow::Ok(())
+    /// ```
+    #[must_use]
+    pub fn combine_with<R>(self, reducer: R) -> Builder<Mapped<M, NoCombiner, P, G>>
+    where
+        R: Reducer<M::Key, M::Value, OutKey = M::Key, OutValue = M::Value>,
+    {
+        let reducer = ReducerAsCombiner::<M::Key, M::Value, R>::new(reducer);
+        self.combining(Combining::reducer(reducer))
     }
 
     /// Chooses which reducer a key goes to.
     #[must_use]
-    pub fn partition<Q: Partitioner<M::Key>>(self, partitioner: Q) -> Builder<Mapped<M, C, Q>> {
-        self.stage(|Mapped { mapper, input, combiner, .. }| Mapped {
+    pub fn partition<Q: Partitioner<M::Key>>(self, partitioner: Q) -> Builder<Mapped<M, C, Q, G>> {
+        self.stage(|Mapped { mapper, input, combining, grouping, .. }| Mapped {
             mapper,
             input,
-            combiner,
+            combining,
             partitioner,
+            grouping,
         })
     }
 
@@ -271,7 +370,7 @@ impl<M: Mapper, C, P> Builder<Mapped<M, C, P>> {
     pub fn reduce<R: Reducer<M::Key, M::Value>>(
         self,
         reducer: R,
-    ) -> Builder<Reduced<M, C, P, R, TextOutput>> {
+    ) -> Builder<Reduced<M, C, P, R, TextOutput, G>> {
         self.stage(|mapped| Reduced { mapped, reducer, output: TextOutput })
     }
 
@@ -279,6 +378,26 @@ impl<M: Mapper, C, P> Builder<Mapped<M, C, P>> {
     #[must_use]
     pub fn map_only(self) -> Builder<MapOnly<M, TextOutput>> {
         self.stage(|Mapped { mapper, input, .. }| MapOnly { mapper, input, output: TextOutput })
+    }
+}
+
+impl<M: Mapper, C> Builder<Mapped<M, C, HashPartitioner>> {
+    /// Gives the reducer all keys with the same part in one group: secondary sort. Keys are still
+    /// sorted whole, so values come in the order of the rest of their keys. Groups are spread over
+    /// the reducers by a hash of the part; call [`Builder::partition`] after this for another way,
+    /// which must not tear groups apart.
+    #[must_use]
+    pub fn group_by<G: Grouping<M::Key>>(
+        self,
+        grouping: G,
+    ) -> Builder<Mapped<M, C, GroupPartitioner<G>, G>> {
+        self.stage(|Mapped { mapper, input, combining, .. }| Mapped {
+            mapper,
+            input,
+            combining,
+            partitioner: GroupPartitioner(grouping.clone()),
+            grouping,
+        })
     }
 }
 
@@ -305,17 +424,18 @@ where
     }
 }
 
-impl<M, C, P, R, O> Builder<Reduced<M, C, P, R, O>>
+impl<M, C, P, R, O, G> Builder<Reduced<M, C, P, R, O, G>>
 where
     M: Mapper,
     C: Combiner<M::Key, M::Value>,
     P: Partitioner<M::Key>,
+    G: Grouping<M::Key>,
     R: Reducer<M::Key, M::Value>,
     O: OutputFormat<R::OutKey, R::OutValue>,
 {
     /// The kind of output files.
     #[must_use]
-    pub fn output_format<N>(self, output: N) -> Builder<Reduced<M, C, P, R, N>>
+    pub fn output_format<N>(self, output: N) -> Builder<Reduced<M, C, P, R, N, G>>
     where
         N: OutputFormat<R::OutKey, R::OutValue>,
     {
@@ -344,6 +464,10 @@ where
         self.input.splits(context)
     }
 
+    fn plan_partitions(&self, _: &Files, _: &mut Plan) -> Result<()> {
+        Ok(())
+    }
+
     fn map(&self, _: &InputSplit, _: &Environment, _: &mut Context) -> Result<Segment> {
         bail!("this job has no reducer, so its maps have no sorted output")
     }
@@ -367,14 +491,14 @@ where
     }
 }
 
-impl<M, C, P, R, O> Program for Reduced<M, C, P, R, O>
+impl<M, C, P, R, O, G> Program for Reduced<M, C, P, R, O, G>
 where
     M: Mapper,
-    M::Key: Record,
     C: Combiner<M::Key, M::Value>,
     P: Partitioner<M::Key>,
     R: Reducer<M::Key, M::Value>,
     O: OutputFormat<R::OutKey, R::OutValue>,
+    G: Grouping<M::Key>,
 {
     fn has_reducer(&self) -> bool {
         true
@@ -384,10 +508,21 @@ where
         self.mapped.input.splits(context)
     }
 
+    fn plan_partitions(&self, files: &Files, plan: &mut Plan) -> Result<()> {
+        let Mapped { mapper, input, partitioner, .. } = &self.mapped;
+        let (splits, reduces) = (&plan.splits, plan.reduces);
+        let sampled = Arc::new(plan.conf.clone());
+        let mut sampler = KeySampler::new(|amount, keep| {
+            sample_keys(mapper, input, splits, files, &sampled, amount, keep)
+        });
+        partitioner.plan(&mut sampler, &mut plan.conf, reduces)
+    }
+
     fn map(&self, split: &InputSplit, env: &Environment, context: &mut Context) -> Result<Segment> {
-        let Mapped { mapper, input, combiner, partitioner } = &self.mapped;
-        let (combiner, partitioner) = (combiner.clone(), partitioner.clone());
-        map_to_segment(mapper.clone(), input, combiner, partitioner, split, env, context)
+        let Mapped { mapper, input, combining, partitioner, .. } = &self.mapped;
+        let mut partitioner = partitioner.clone();
+        partitioner.configure(&env.conf, context.reduces())?;
+        map_to_segment(mapper.clone(), input, combining.clone(), partitioner, split, env, context)
     }
 
     fn map_only(&self, _: &InputSplit, _: &Environment, _: &mut Context) -> Result<Written> {
@@ -400,7 +535,8 @@ where
         env: &Environment,
         context: &mut Context,
     ) -> Result<Written> {
-        let (reducer, combiner) = (self.reducer.clone(), self.mapped.combiner.clone());
-        reduce::<M::Key, M::Value, C, R, O>(reducer, combiner, &self.output, inputs, env, context)
+        let Mapped { combining, grouping, .. } = &self.mapped;
+        let (reducer, combining) = (self.reducer.clone(), combining.clone());
+        reduce(reducer, combining, grouping, &self.output, inputs, env, context)
     }
 }

@@ -48,6 +48,12 @@ pub trait Mapper: Clone + Send + Sync + 'static {
     /// The value it emits.
     type Value: Record;
 
+    /// The input format with its settings, unless the job names another
+    /// ([`Builder::input_format`](crate::Builder::input_format)).
+    fn input(&self) -> Self::Input {
+        Self::Input::default()
+    }
+
     /// Called once before the first record.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 pub(crate) mod attempt;
 mod buffer;
 mod collect;
+pub(crate) mod combine;
 pub(crate) mod fetch;
 mod guard;
 pub(crate) mod map;
@@ -12,7 +13,9 @@ pub(crate) mod merge;
 pub(crate) mod process;
 pub(crate) mod reduce;
 pub(crate) mod run;
+pub(crate) mod sample;
 pub(crate) mod segment;
 mod sort;
+pub(crate) mod sorted;
 mod spill;
 mod table;

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::run::{prefix, put_record, varint};
 use super::sort::{Entry, sort_entries};
-use super::spill::Sorted;
+use super::sorted::{Sorted, Source};
 
 /// Records of a map attempt that are not on disk yet.
 #[derive(Debug, Default)]
@@ -84,6 +84,10 @@ impl<'a> Sorted<'a> for SortedRecords<'a> {
         }
         self.next = self.entries.first().map(|entry| record_at(self.records, entry.at));
         Ok(())
+    }
+
+    fn source(&mut self) -> Source<'_, 'a> {
+        Source::Buffered(self)
     }
 }
 

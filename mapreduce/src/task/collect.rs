@@ -6,9 +6,10 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::buffer::SortBuffer;
+use super::combine::{Combining, Folder};
 use super::segment::Segment;
 use super::sort::sort_entries;
-use super::spill::{Folder, Spills};
+use super::spill::Spills;
 use super::table::Table;
 use crate::context::Context;
 use crate::counters::TaskCounter;
@@ -61,7 +62,7 @@ where
         work_dir: &Path,
         sort_bytes: u64,
         fan_in: usize,
-        combiner: C,
+        combining: Combining<C>,
         partitioner: P,
     ) -> Self {
         let budget = sort_bytes.clamp(LEAST_SORT_BYTES, MOST_SORT_BYTES) as usize;
@@ -75,8 +76,8 @@ where
             context,
             partitions,
             partitioner,
-            folder: Folder::new(combiner.clone()),
-            combiner,
+            combiner: combining.fold.clone(),
+            folder: Folder::new(combining),
             store,
             spills: Spills::new(work_dir, partitions, fan_in),
             budget,

@@ -6,6 +6,7 @@ use hfs_protocol::proto::task::InputSplit;
 
 use super::attempt::{Environment, Written};
 use super::collect::MapCollector;
+use super::combine::Combining;
 use super::guard::guarded;
 use super::segment::Segment;
 use crate::context::Context;
@@ -21,7 +22,7 @@ use crate::reducer::Combiner;
 pub(crate) fn map_to_segment<M, C, P>(
     mapper: M,
     input: &M::Input,
-    combiner: C,
+    combining: Combining<C>,
     partitioner: P,
     split: &InputSplit,
     env: &Environment,
@@ -38,7 +39,7 @@ where
         &env.work_dir,
         env.sort_bytes,
         env.fan_in,
-        combiner,
+        combining,
         partitioner,
     );
     run_mapper(mapper, input, split, env, &mut out)?;

@@ -7,19 +7,21 @@ use anyhow::{Context as _, Result};
 use hfs_protocol::ids::TaskKind;
 
 use super::attempt::{Environment, Written};
+use super::combine::{Combining, Folder};
 use super::guard::guarded;
 use super::map::WriterEmit;
 use super::merge::Merger;
 use super::run::Run;
 use super::segment::{MappedSegment, SegmentWriter};
-use super::spill::Folder;
+use super::sorted::Source;
 use crate::context::Context;
 use crate::counters::TaskCounter;
+use crate::grouping::Grouping;
 use crate::mapper::Emit;
 use crate::output::{OutputFormat, RecordWriter, part_name};
 use crate::record::{Record, Scratch};
 use crate::reducer::{Combiner, Reducer};
-use crate::values::Values;
+use crate::values::{GroupPart, Values};
 
 /// Groups between two looks at progress.
 const GROUPS_PER_STEP: u64 = 1 << 12;
@@ -45,9 +47,10 @@ pub(crate) trait ReduceInputs {
 }
 
 /// Reduces one partition into an output file.
-pub(crate) fn reduce<K, V, C, R, O>(
+pub(crate) fn reduce<K, V, C, R, O, G>(
     mut reducer: R,
-    combiner: C,
+    combining: Combining<C>,
+    grouping: &G,
     output: &O,
     inputs: &mut dyn ReduceInputs,
     env: &Environment,
@@ -59,9 +62,10 @@ where
     C: Combiner<K, V>,
     R: Reducer<K, V>,
     O: OutputFormat<R::OutKey, R::OutValue>,
+    G: Grouping<K>,
 {
     context.phase("shuffle", 0.0);
-    let mut folder = Folder::new(combiner);
+    let mut folder = Folder::new(combining);
     let mut runs = Runs::new(env);
     let mut shuffled = 0u32;
     while let Some(fetched) = inputs.next(context)? {
@@ -81,13 +85,21 @@ where
     let writer = output.writer(env.files.create(&path)?, &env.conf)?;
     let mut out = WriterEmit::new(context, writer);
     let mut merger = Merger::new(runs.iter().map(Run::bytes))?;
-    reduce_groups(&mut reducer, &mut merger, records, &mut out)?;
+    let part = of_keys(|key| grouping.part(key));
+    let part = (!G::WHOLE).then_some(&part as GroupPart<'_>);
+    reduce_groups(&mut reducer, &mut merger, part, records, &mut out)?;
     out.close(TaskCounter::ReduceOutputRecords, env, path, name)
+}
+
+/// Makes the compiler see that the part borrows from the key.
+fn of_keys<F: Fn(&[u8]) -> &[u8]>(part: F) -> F {
+    part
 }
 
 fn reduce_groups<K, V, R, W>(
     reducer: &mut R,
     merger: &mut Merger<'_>,
+    part: Option<GroupPart<'_>>,
     records: u64,
     out: &mut WriterEmit<'_, W>,
 ) -> Result<()>
@@ -107,7 +119,7 @@ where
         let mut at = Vec::new();
         let reduced = guarded(|| {
             while let Some((key, _)) = merger.peek() {
-                let mut values = Values::<V>::new(merger, &scratch, key);
+                let mut values = Values::<V>::new::<K>(Source::Merged(merger), &scratch, key, part);
                 let reduced = reducer.reduce(K::decode(key, &scratch)?, &mut values, out);
                 let finished = values.finish();
                 if reduced.is_err() {

@@ -1,87 +1,17 @@
-//! Sorted records on their way to local disk: combining neighbours, writing spills, merging them.
+//! Sorted records on local disk: writing spills, merging them.
 
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::combine::Folder;
 use super::merge::Merger;
 use super::run::Run;
 use super::segment::{MappedSegment, Segment, SegmentWriter};
 use crate::context::Context;
 use crate::counters::TaskCounter;
-use crate::record::{Record, Scratch};
+use crate::record::Record;
 use crate::reducer::Combiner;
-
-/// Gives records in the order of their keys.
-pub(crate) trait Sorted<'a> {
-    /// The next record.
-    fn peek(&self) -> Option<(&'a [u8], &'a [u8])>;
-    /// Goes past the next record.
-    fn advance(&mut self) -> Result<()>;
-}
-
-impl<'a> Sorted<'a> for Merger<'a> {
-    fn peek(&self) -> Option<(&'a [u8], &'a [u8])> {
-        Self::peek(self)
-    }
-
-    fn advance(&mut self) -> Result<()> {
-        Self::advance(self)
-    }
-}
-
-/// Folds the values of equal neighbouring keys.
-#[derive(Debug)]
-pub(crate) struct Folder<K, V, C> {
-    combiner: C,
-    scratch: Scratch,
-    folded: Vec<u8>,
-    types: PhantomData<fn(K, V)>,
-}
-
-impl<K: Record, V: Record, C: Combiner<K, V>> Folder<K, V, C> {
-    pub(crate) fn new(combiner: C) -> Self {
-        Self { combiner, scratch: Scratch::default(), folded: Vec::new(), types: PhantomData }
-    }
-
-    /// Passes every record on, values of equal keys folded into one.
-    pub(crate) fn pass<'a>(
-        &mut self,
-        source: &mut impl Sorted<'a>,
-        context: &mut Context,
-        mut emit: impl FnMut(&[u8], &[u8]) -> Result<()>,
-    ) -> Result<()> {
-        let (mut taken, mut passed) = (0, 0);
-        while let Some((key, value)) = source.peek() {
-            source.advance()?;
-            taken += 1;
-            passed += 1;
-            if !C::FOLDS || source.peek().is_none_or(|(next, _)| next != key) {
-                emit(key, value)?;
-                continue;
-            }
-            let mut total = V::to_owned(V::decode(value, &self.scratch)?);
-            while let Some((next, value)) = source.peek() {
-                if next != key {
-                    break;
-                }
-                self.combiner.combine(&mut total, V::decode(value, &self.scratch)?);
-                source.advance()?;
-                taken += 1;
-            }
-            self.folded.clear();
-            V::encode(V::borrow(&total), &mut self.folded);
-            emit(key, &self.folded)?;
-            self.scratch.clear();
-        }
-        if C::FOLDS {
-            context.count(TaskCounter::CombineInputRecords, taken);
-            context.count(TaskCounter::CombineOutputRecords, passed);
-        }
-        Ok(())
-    }
-}
 
 /// The spills of one map attempt.
 #[derive(Debug)]
