@@ -25,6 +25,10 @@ pub const INPUT_RECURSIVE: &str = "mapreduce.input.fileinputformat.input.dir.rec
 pub const LINE_MAX_BYTES: &str = "mapreduce.input.linerecordreader.line.maxlength";
 /// Between key and value of text output (`mapreduce.output.textoutputformat.separator`).
 pub const TEXT_SEPARATOR: &str = "mapreduce.output.textoutputformat.separator";
+/// Between the fields of a key (`mapreduce.map.output.key.field.separator`).
+pub const KEY_FIELD_SEPARATOR: &str = "mapreduce.map.output.key.field.separator";
+/// The fields that decide a key's partition (`mapreduce.partition.keypartitioner.options`).
+pub const KEY_PARTITIONER_OPTIONS: &str = "mapreduce.partition.keypartitioner.options";
 /// Fetches that a reducer runs at once (`mapreduce.reduce.shuffle.parallelcopies`).
 pub const PARALLEL_COPIES: &str = "mapreduce.reduce.shuffle.parallelcopies";
 

@@ -13,8 +13,7 @@ use crate::conf::Conf;
 use crate::context::{Context, Shared};
 use crate::counters;
 use crate::files::Files;
-use crate::input::SplitContext;
-use crate::job::Job;
+use crate::job::{Job, Plan};
 use crate::task::attempt::{Environment, Written, fan_in, sort_bytes};
 use crate::task::reduce::Ready;
 use crate::task::segment::MappedSegment;
@@ -51,19 +50,14 @@ pub fn run_local(
     let output = job.settings.output.trim_end_matches('/');
     check_output(files, output)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let reduces = job.reduces(u32::try_from(threads).unwrap_or(1))?;
-    let splits = job.program.splits(&SplitContext {
-        files,
-        conf: &job.settings.conf,
-        inputs: &job.settings.inputs,
-        parallelism: Some(threads),
-    })?;
+    let default_reduces = u32::try_from(threads).unwrap_or(1);
+    let Plan { splits, reduces, conf } = job.plan(files, default_reduces, Some(threads))?;
     let work = tempfile::Builder::new()
         .prefix("hfs-job-")
         .tempdir()
         .context("no directory for temporary files can be made")?;
     let staging = staging_dir(output, &format!("local-{}", std::process::id()));
-    let conf = Arc::new(job.settings.conf.clone());
+    let conf = Arc::new(conf);
     let env = Environment {
         files: files.clone(),
         sort_bytes: sort_bytes(&conf)?,

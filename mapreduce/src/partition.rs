@@ -1,11 +1,88 @@
 //! Which reducer a key goes to.
 
+mod key_field;
+mod total_order;
+
+use anyhow::Result;
+
+use crate::conf::Conf;
 use crate::record::Record;
 
+pub use key_field::KeyFieldPartitioner;
+pub use total_order::TotalOrderPartitioner;
+
 /// Chooses the partition of a key. Must give the same answer for the same key in every process.
+///
+/// ```
+/// use hfs_mapreduce::{Job, Partitioner, Text};
+///
+/// /// Words by their first letter.
+/// #[derive(Clone)]
+/// struct FirstLetter;
+///
+/// impl Partitioner<Text> for FirstLetter {
+///     fn partition(&self, word: &[u8], _: &[u8], partitions: u32) -> u32 {
+///         u32::from(word.first().copied().unwrap_or(0)) % partitions
+///     }
+/// }
+///
+/// assert_eq!(FirstLetter.partition(b"a", b"a", 10), 7);
+/// ```
 pub trait Partitioner<K: Record>: Clone + Send + Sync + 'static {
     /// The partition of `key`, below `partitions`. `encoded` are the key's bytes.
     fn partition(&self, key: K::Ref<'_>, encoded: &[u8], partitions: u32) -> u32;
+
+    /// Called once, when the job is submitted. What it sets in `conf` reaches every task.
+    ///
+    /// # Errors
+    /// An error refuses the job.
+    fn plan(
+        &self,
+        _sampler: &mut KeySampler<'_>,
+        _conf: &mut Conf,
+        _partitions: u32,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called in every map task before its first record.
+    ///
+    /// # Errors
+    /// An error fails the attempt.
+    fn configure(&mut self, _conf: &Conf, _partitions: u32) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// How much of a job's map output is looked at before it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SampleAmount {
+    /// The most splits, evenly chosen.
+    pub splits: usize,
+    /// The most keys in all, from the beginnings of the splits.
+    pub keys: usize,
+}
+
+/// Reads a sample.
+type ReadSample<'a> = dyn FnMut(SampleAmount, &mut dyn FnMut(&[u8])) -> Result<()> + 'a;
+
+/// Samples the keys that a job's mapper emits, before the job runs (Hadoop's `InputSampler`).
+pub struct KeySampler<'a>(Box<ReadSample<'a>>);
+
+impl<'a> KeySampler<'a> {
+    pub(crate) fn new(
+        read: impl FnMut(SampleAmount, &mut dyn FnMut(&[u8])) -> Result<()> + 'a,
+    ) -> Self {
+        Self(Box::new(read))
+    }
+
+    /// Gives `keep` encoded keys (see [`Record::encode`]), in no order.
+    ///
+    /// # Errors
+    /// When the input can't be read or the mapper fails.
+    pub fn sample(&mut self, amount: SampleAmount, mut keep: impl FnMut(&[u8])) -> Result<()> {
+        (self.0)(amount, &mut keep)
+    }
 }
 
 /// Spreads keys evenly by a hash of their bytes.
@@ -15,10 +92,15 @@ pub struct HashPartitioner;
 impl<K: Record> Partitioner<K> for HashPartitioner {
     #[inline]
     fn partition(&self, _key: K::Ref<'_>, encoded: &[u8], partitions: u32) -> u32 {
-        // The high half of hash * partitions / 2^64: even, and a multiplication instead of a
-        // division.
-        ((u128::from(hash(encoded)) * u128::from(partitions)) >> 64) as u32
+        spread(hash(encoded), partitions)
     }
+}
+
+/// The partition of a hash: the high half of hash * partitions / 2^64. Even, and a multiplication
+/// instead of a division.
+#[inline]
+pub(crate) fn spread(hash: u64, partitions: u32) -> u32 {
+    ((u128::from(hash) * u128::from(partitions)) >> 64) as u32
 }
 
 /// A hash of bytes that is the same on every machine and in every version: it decides where

@@ -17,8 +17,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::conf;
 use crate::files::Files;
-use crate::input::SplitContext;
-use crate::job::Job;
+use crate::job::{Job, Plan};
 use crate::local::{check_output, staging_dir};
 use crate::task::attempt::sort_bytes;
 
@@ -65,14 +64,7 @@ impl Submission {
             bail!("the output directory '{output}' must be an absolute path");
         }
         check_output(&files, output)?;
-        let conf = &job.settings.conf;
-        let reduces = job.reduces(workers.max(1))?;
-        let splits = job.program.splits(&SplitContext {
-            files: &files,
-            conf,
-            inputs: &job.settings.inputs,
-            parallelism: None,
-        })?;
+        let Plan { splits, reduces, conf } = job.plan(&files, workers.max(1), None)?;
         let (program_path, program_sha256) = self.upload()?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let unique = format!("{}_{}", since.as_nanos(), std::process::id());
@@ -91,7 +83,7 @@ impl Submission {
             output_dir: output.to_owned(),
             staging_dir: staging_dir(output, &unique),
             max_attempts: conf.parsed_or(conf::MAX_ATTEMPTS, DEFAULT_MAX_ATTEMPTS)?,
-            sort_memory_bytes: sort_bytes(conf)?,
+            sort_memory_bytes: sort_bytes(&conf)?,
             task_timeout_ms: conf.parsed_or(conf::TASK_TIMEOUT_MS, DEFAULT_TASK_TIMEOUT_MS)?,
             environment: Vec::new(),
         };

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use hfs_mapreduce::files::Files;
 use hfs_mapreduce::{
-    Emit, Identity, Job, Line, LocalOutcome, Mapper, NoCombiner, Result, Sum, Text, TextInput,
-    conf, run_local, words,
+    Emit, First, Identity, Job, Line, LocalOutcome, Mapper, NoCombiner, Reducer, Result, Reverse,
+    Sum, Text, TextInput, TotalOrderPartitioner, Values, conf, run_local, words,
 };
 use proptest::prelude::*;
 
@@ -230,4 +230,241 @@ proptest! {
         run(&job).unwrap();
         prop_assert_eq!(counts(&output), naive(&text));
     }
+}
+
+#[derive(Clone)]
+struct Visits;
+
+impl Mapper for Visits {
+    type Input = TextInput;
+    type Key = (Text, Reverse<u64>);
+    type Value = Text;
+
+    fn map(&mut self, line: Line<'_>, out: &mut impl Emit<Self::Key, Text>) -> Result<()> {
+        let mut fields = line.bytes.split(|&byte| byte == b' ');
+        let (Some(user), Some(time), Some(page)) = (fields.next(), fields.next(), fields.next())
+        else {
+            anyhow::bail!("not three fields")
+        };
+        out.emit((user, std::str::from_utf8(time)?.parse()?), page)
+    }
+}
+
+/// One line a user: the last visits, latest first. Takes no more than `most` values.
+#[derive(Clone)]
+struct Latest {
+    most: usize,
+}
+
+impl Reducer<(Text, Reverse<u64>), Text> for Latest {
+    type OutKey = Text;
+    type OutValue = Text;
+
+    fn reduce(
+        &mut self,
+        (user, _): (&[u8], u64),
+        visits: &mut Values<'_, '_, Text>,
+        out: &mut impl Emit<Text, Text>,
+    ) -> Result<()> {
+        let mut line = Vec::new();
+        for _ in 0..self.most {
+            let Some(((also, time), page)) = visits.next_with_key::<(Text, Reverse<u64>)>() else {
+                break;
+            };
+            assert_eq!(also, user);
+            line.extend_from_slice(format!("{time}:").as_bytes());
+            line.extend_from_slice(page);
+            line.push(b' ');
+        }
+        out.emit(user, &line)
+    }
+}
+
+#[test]
+fn values_of_a_group_come_in_the_order_of_the_rest_of_their_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (mut text, mut expected) = (String::new(), BTreeMap::<String, Vec<u64>>::new());
+    for number in 0..20_000u64 {
+        let (user, time) = (format!("user{}", number % 37), number.wrapping_mul(7919) % 100_003);
+        text.push_str(&format!("{user} {time} page{number}\n"));
+        expected.entry(user).or_default().push(time);
+    }
+    std::fs::write(dir.path().join("in"), text).unwrap();
+    for (most, partitioned) in [(usize::MAX, false), (3, true)] {
+        let builder = Job::map(Visits).group_by(First);
+        let output = path(&format!("out-{most}"));
+        macro_rules! finish {
+            ($builder:expr) => {
+                $builder
+                    .reduce(Latest { most })
+                    .input(path("in"))
+                    .output(output.as_str())
+                    .reduces(3)
+                    .set(conf::SORT_MB, "1")
+                    .set(conf::SPLIT_MAX_BYTES, "100000")
+                    .build()
+                    .unwrap()
+            };
+        }
+        let job = if partitioned {
+            finish!(builder.partition(TotalOrderPartitioner::by_groups(First)))
+        } else {
+            finish!(builder)
+        };
+        let outcome = run(&job).unwrap();
+        let counter = |name: &str| outcome.counters.iter().find(|c| c.name == name).unwrap().value;
+        assert_eq!(counter("REDUCE_INPUT_GROUPS"), 37);
+        assert_eq!(counter("REDUCE_INPUT_RECORDS"), 20_000);
+        let all = String::from_utf8(parts(Path::new(&output)).concat()).unwrap();
+        assert!(!partitioned || all.lines().is_sorted(), "parts one after another are sorted");
+        let mut seen = 0;
+        for line in all.lines() {
+            let (user, visits) = line.split_once('\t').unwrap();
+            let times: Vec<u64> = visits
+                .split_whitespace()
+                .map(|visit| visit.split_once(':').unwrap().0.parse().unwrap())
+                .collect();
+            let mut wanted = expected[user].clone();
+            wanted.sort_unstable_by(|a, b| b.cmp(a));
+            wanted.truncate(most);
+            assert_eq!(times, wanted);
+            seen += 1;
+        }
+        assert_eq!(seen, 37);
+    }
+}
+
+#[test]
+fn a_total_order_job_makes_sorted_files_of_about_equal_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let text = text_of(40_000, 30_000);
+    std::fs::write(dir.path().join("in"), &text).unwrap();
+    let job = Job::map(Count)
+        .partition(TotalOrderPartitioner::sampled())
+        .reduce(Sum)
+        .input(path("in"))
+        .output(path("out"))
+        .reduces(4)
+        .build()
+        .unwrap();
+    run(&job).unwrap();
+    assert_eq!(counts(&dir.path().join("out")), naive(&text));
+    let parts = parts(&dir.path().join("out"));
+    let words = parts.concat();
+    let words: Vec<_> = words
+        .split(|&byte| byte == b'\n')
+        .map(|line| line.split(|&byte| byte == b'\t').next().unwrap())
+        .filter(|word| !word.is_empty())
+        .collect();
+    assert!(words.is_sorted());
+    let share = parts.iter().map(Vec::len).sum::<usize>() / 4;
+    let sizes: Vec<_> = parts.iter().map(Vec::len).collect();
+    assert!(sizes.iter().all(|&size| size.abs_diff(share) < share / 4), "{sizes:?}");
+}
+
+/// Keeps the two largest values of each key: not expressible as a fold of single values.
+#[derive(Clone)]
+struct TopTwo;
+
+impl Reducer<Text, u64> for TopTwo {
+    type OutKey = Text;
+    type OutValue = u64;
+
+    fn reduce(
+        &mut self,
+        key: &[u8],
+        values: &mut Values<'_, '_, u64>,
+        out: &mut impl Emit<Text, u64>,
+    ) -> Result<()> {
+        let mut all: Vec<u64> = values.collect();
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        all.into_iter().take(2).try_for_each(|value| out.emit(key, value))
+    }
+}
+
+#[derive(Clone)]
+struct Numbered;
+
+impl Mapper for Numbered {
+    type Input = TextInput;
+    type Key = Text;
+    type Value = u64;
+
+    fn map(&mut self, line: Line<'_>, out: &mut impl Emit<Text, u64>) -> Result<()> {
+        let (word, number) = std::str::from_utf8(line.bytes)?.split_once(' ').unwrap();
+        out.emit(word.as_bytes(), number.parse()?)
+    }
+}
+
+#[test]
+fn a_reducer_as_combiner_shrinks_spills_and_changes_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let lines: String =
+        (0..200_000).map(|n| format!("w{} {}\n", n % 13, n * 7919 % 1_000_003)).collect();
+    std::fs::write(dir.path().join("in"), lines).unwrap();
+    let run_with = |combine: bool, output: &str| {
+        let builder = Job::map(Numbered);
+        macro_rules! finish {
+            ($builder:expr) => {
+                $builder
+                    .reduce(TopTwo)
+                    .input(path("in"))
+                    .output(path(output))
+                    .reduces(2)
+                    .set(conf::SORT_MB, "1")
+                    .set(conf::SORT_FACTOR, "3")
+                    .build()
+                    .unwrap()
+            };
+        }
+        let job = if combine { finish!(builder.combine_with(TopTwo)) } else { finish!(builder) };
+        run(&job).unwrap()
+    };
+    let plain = run_with(false, "plain");
+    let combined = run_with(true, "combined");
+    assert_eq!(parts(&dir.path().join("plain")), parts(&dir.path().join("combined")));
+    let counter = |outcome: &LocalOutcome, name: &str| {
+        outcome.counters.iter().find(|c| c.name == name).map_or(0, |c| c.value)
+    };
+    assert_eq!(counter(&plain, "COMBINE_INPUT_RECORDS"), 0);
+    assert_eq!(counter(&plain, "REDUCE_INPUT_RECORDS"), 200_000);
+    assert!(counter(&combined, "COMBINE_INPUT_RECORDS") >= 200_000);
+    assert!(counter(&combined, "REDUCE_INPUT_RECORDS") < 500);
+}
+
+/// A combiner that changes the key, which could belong elsewhere.
+#[derive(Clone)]
+struct Renames;
+
+impl Reducer<Text, u64> for Renames {
+    type OutKey = Text;
+    type OutValue = u64;
+
+    fn reduce(
+        &mut self,
+        _: &[u8],
+        _: &mut Values<'_, '_, u64>,
+        out: &mut impl Emit<Text, u64>,
+    ) -> Result<()> {
+        out.emit(b"another", 1)
+    }
+}
+
+#[test]
+fn a_combiner_that_changes_keys_fails_the_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(dir.path().join("in"), "a 1\nb 2\n").unwrap();
+    let job = Job::map(Numbered)
+        .combine_with(Renames)
+        .reduce(Sum)
+        .input(path("in"))
+        .output(path("out"))
+        .build()
+        .unwrap();
+    let error = format!("{:#}", run(&job).unwrap_err());
+    assert!(error.contains("the combiner failed: it emitted a key other"), "{error}");
 }

@@ -11,4 +11,3 @@ mod files;
 mod independent_client;
 mod jobs;
 mod quickstart;
-mod tera;
