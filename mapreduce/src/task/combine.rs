@@ -36,6 +36,9 @@ impl Combining<NoCombiner> {
     }
 }
 
+/// Takes a key and a value on.
+pub(crate) type Pass<'p> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'p;
+
 /// Takes sorted records to fewer ones.
 pub(crate) trait GroupCombiner: Send + Sync {
     /// Combines all records of `source`, which are of one partition, and gives the results to `pass`
@@ -44,7 +47,7 @@ pub(crate) trait GroupCombiner: Send + Sync {
         &self,
         source: Source<'_, '_>,
         context: &mut Context,
-        pass: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+        pass: &mut Pass<'_>,
     ) -> Result<()>;
 }
 
@@ -71,7 +74,7 @@ where
         &self,
         mut source: Source<'_, '_>,
         context: &mut Context,
-        pass: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+        pass: &mut Pass<'_>,
     ) -> Result<()> {
         if source.peek().is_none() {
             return Ok(());
@@ -103,7 +106,7 @@ where
 /// Passes on what a combiner emits.
 struct CombinerEmit<'c, 'a> {
     context: &'c mut Context,
-    pass: &'c mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+    pass: &'c mut Pass<'c>,
     /// The key that the combiner was given last.
     group: &'a [u8],
     passed: u64,
