@@ -60,6 +60,8 @@ impl fmt::Debug for Job {
 /// What a job is apart from its code.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Settings {
+    /// Which job of its program it is, from 0.
+    pub(crate) index: u32,
     pub(crate) name: String,
     pub(crate) inputs: Vec<String>,
     pub(crate) output: String,

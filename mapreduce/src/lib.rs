@@ -51,6 +51,9 @@ pub use partition::{
 };
 pub use record::{DecodeError, FixedBytes, Record, Reverse, Scratch, Text};
 pub use reducer::{Combiner, Identity, Max, Min, NoCombiner, Reducer, Sum};
-pub use run::{JOB_ANNOUNCE, TASK_SOCKET, run, run_verb};
+pub use run::{
+    FinishedJob, JOB_ANNOUNCE, Jobs, SubmittedJob, TASK_SOCKET, run, run_jobs, run_verb,
+    run_verb_jobs,
+};
 pub use values::Values;
 pub use words::{Words, words};

@@ -3,6 +3,8 @@
 
 mod cluster;
 mod display;
+mod driver;
+mod jobs;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -10,19 +12,15 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
-use hfs_client::{ClientConfig, blocking};
-use hfs_protocol::proto::task::Counter;
-use tokio::runtime::Builder;
 
 use crate::conf::{self, Conf};
-use crate::files::Files;
 use crate::job::Job;
-use crate::local::run_local;
-use crate::submit::{JobClient, Outcome, Submission};
 use crate::task::process;
-use display::Display;
+use driver::{Driver, JobFailed};
+
+pub use jobs::{FinishedJob, Jobs, SubmittedJob};
 
 /// Names the socket of the worker; set, it makes this process a task process.
 pub const TASK_SOCKET: &str = "HFS_TASK_SOCKET";
@@ -107,8 +105,59 @@ struct CommandLine<A: Args> {
 /// }
 /// ```
 pub fn run<A: Args>(build: impl Fn(A) -> Result<Job>) -> ExitCode {
+    run_jobs(|arguments, jobs| jobs.run(build(arguments)?).map(drop))
+}
+
+/// As [`run`], for a program that has several jobs: call it as the last thing in `main`.
+///
+/// `program` runs in the driver, and up to the task's own job again in every task process, with the
+/// same arguments and the same answers of [`FinishedJob::counter`]. It must submit the same jobs
+/// there, so it should look at nothing else, change nothing but through [`Jobs`], and hand errors
+/// on. Waiting for a job before the next is submitted makes a chain; submitting several first lets
+/// them run at once.
+///
+/// ```no_run
+/// # use hfs_mapreduce::{Emit, Job, Line, Mapper, Result, Sum, Text, TextInput, words};
+/// # #[derive(Clone)]
+/// # struct Halve;
+/// # impl Mapper for Halve {
+/// #     type Input = TextInput;
+/// #     type Key = Text;
+/// #     type Value = u64;
+/// #     fn map(&mut self, line: Line<'_>, out: &mut impl Emit<Text, u64>) -> Result<()> {
+/// #         words(line.bytes).step_by(2).try_for_each(|word| out.emit(word, 1))
+/// #     }
+/// # }
+/// /// Repeats a job on its own output until nothing changes any more.
+/// #[derive(clap::Args)]
+/// struct Arguments {
+///     input: String,
+///     output: String,
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     hfs_mapreduce::run_jobs(|arguments: Arguments, jobs| {
+///         let mut input = arguments.input.clone();
+///         for round in 1..=20 {
+///             let output = format!("{}/round-{round}", arguments.output);
+///             let job = Job::map(Halve).reduce(Sum).input(&input).output(&output).build()?;
+///             let finished = jobs.run(job)?;
+///             if round > 1 {
+///                 jobs.remove(&input)?;
+///             }
+///             if finished.counter("halving", "changed") == 0 {
+///                 break;
+///             }
+///             input = output;
+///         }
+///         Ok(())
+///     })
+/// }
+/// ```
+pub fn run_jobs<A: Args>(program: impl Fn(A, &mut Jobs) -> Result<()>) -> ExitCode {
     let arguments = std::env::args_os().skip(1).collect();
-    ended(&program_name(), start(&Way { name: &program_name(), verb: None }, arguments, &build))
+    let name = program_name();
+    ended(&name, start(&Way { name: &name, verb: None }, arguments, &program))
 }
 
 /// As [`run`], for a program that is a job program only when its first argument is `verb`.
@@ -118,17 +167,29 @@ pub fn run_verb<A: Args>(
     arguments: Vec<OsString>,
     build: impl Fn(A) -> Result<Job>,
 ) -> ExitCode {
-    ended(verb, start(&Way { name: verb, verb: Some(verb) }, arguments, &build))
+    run_verb_jobs(verb, arguments, |arguments, jobs| jobs.run(build(arguments)?).map(drop))
+}
+
+/// As [`run_verb`], for several jobs: see [`run_jobs`].
+pub fn run_verb_jobs<A: Args>(
+    verb: &str,
+    arguments: Vec<OsString>,
+    program: impl Fn(A, &mut Jobs) -> Result<()>,
+) -> ExitCode {
+    ended(verb, start(&Way { name: verb, verb: Some(verb) }, arguments, &program))
 }
 
 fn ended(name: &str, result: Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        eprintln!("{name}: {error:#}");
+        // What a job's end on the cluster has to say was printed when it ended.
+        if error.downcast_ref::<JobFailed>().is_none() {
+            eprintln!("{name}: {error:#}");
+        }
         ExitCode::FAILURE
     })
 }
 
-/// How the program came to run the job.
+/// How the program came to run its jobs.
 struct Way<'a> {
     name: &'a str,
     verb: Option<&'a str>,
@@ -137,32 +198,35 @@ struct Way<'a> {
 fn start<A: Args>(
     way: &Way<'_>,
     arguments: Vec<OsString>,
-    build: &impl Fn(A) -> Result<Job>,
+    program: &impl Fn(A, &mut Jobs) -> Result<()>,
 ) -> Result<ExitCode> {
     if let Some(socket) = std::env::var_os(TASK_SOCKET) {
         let socket = PathBuf::from(socket);
         let stream = UnixStream::connect(&socket).with_context(|| {
             format!("the worker's socket {} can't be reached", socket.display())
         })?;
-        process::serve(stream, |arguments| {
+        process::serve(stream, |spec| {
             let skipped = usize::from(way.verb.is_some());
-            let arguments = arguments.iter().skip(skipped).map(OsString::from).collect();
-            Ok(parse(way.name, arguments, build)?.0)
+            let arguments = spec.program_args.iter().skip(skipped).map(OsString::from).collect();
+            let line = parse::<A>(way.name, arguments)?;
+            Jobs::rebuild(spec, line.driver.overrides(), |jobs| program(line.program, jobs))
         })?;
         return Ok(ExitCode::SUCCESS);
     }
     announce()?;
-    let (job, driver) = match parse(way.name, arguments.clone(), build) {
-        Ok(parsed) => parsed,
-        Err(error) => match error.downcast::<clap::Error>() {
-            Ok(usage) => {
-                usage.print()?;
-                return Ok(ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2)));
-            }
-            Err(error) => return Err(error),
-        },
+    let line = match parse::<A>(way.name, arguments.clone()) {
+        Ok(line) => line,
+        Err(usage) => {
+            usage.print()?;
+            return Ok(ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2)));
+        }
     };
-    if driver.local { drive_local(&job, &driver) } else { drive(&job, &driver, way, arguments) }
+    let overrides = line.driver.overrides();
+    let program_args = way.verb.map(OsString::from).into_iter().chain(arguments).collect();
+    let mut jobs = Jobs::driver(Driver::new(line.driver, program_args), overrides);
+    let ended = program(line.program, &mut jobs);
+    jobs.into_driver()?.finish(ended)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Tells the process that started this driver, if it asked, that this is a job program: before the
@@ -177,122 +241,25 @@ fn announce() -> Result<()> {
     })
 }
 
-/// The job that the arguments ask for, with what the flags say about it.
-fn parse<A: Args>(
-    name: &str,
-    arguments: Vec<OsString>,
-    build: &impl Fn(A) -> Result<Job>,
-) -> Result<(Job, DriverArgs)> {
-    let command = CommandLine::<A>::command().no_binary_name(true).bin_name(name);
-    let mut matches = command.try_get_matches_from(arguments)?;
-    let line = CommandLine::<A>::from_arg_matches_mut(&mut matches)?;
-    let mut job = build(line.program)?;
-    job.override_conf(&line.driver.define.iter().cloned().collect::<Conf>());
-    if let Some(reduces) = line.driver.reduces {
-        job.conf_mut().set(conf::REDUCES, reduces.to_string());
+impl DriverArgs {
+    /// The properties that the flags set.
+    fn overrides(&self) -> Conf {
+        let mut conf: Conf = self.define.iter().cloned().collect();
+        if let Some(reduces) = self.reduces {
+            conf.set(conf::REDUCES, reduces.to_string());
+        }
+        conf
     }
-    Ok((job, line.driver))
+}
+
+/// What the arguments say.
+fn parse<A: Args>(name: &str, arguments: Vec<OsString>) -> Result<CommandLine<A>, clap::Error> {
+    let command = CommandLine::<A>::command().no_binary_name(true).bin_name(name);
+    CommandLine::<A>::from_arg_matches_mut(&mut command.try_get_matches_from(arguments)?)
 }
 
 fn program_name() -> String {
     let program = std::env::args_os().next().map(PathBuf::from);
     let name = program.as_deref().and_then(|path| path.file_name()?.to_str());
     name.unwrap_or("job").to_owned()
-}
-
-fn drive_local(job: &Job, driver: &DriverArgs) -> Result<ExitCode> {
-    // A file system from the environment is for the cluster; `--local` alone means local files.
-    let given = std::env::args_os()
-        .any(|arg| arg == "--fs" || arg.to_str().is_some_and(|text| text.starts_with("--fs=")));
-    let files = match &driver.fs {
-        Some(url) if given => Files::Hdfs(connect(url, &job.settings.conf)?),
-        _ => Files::Local,
-    };
-    let display = Display::new(job.name());
-    let outcome = run_local(job, &files, &|progress| display.local(progress));
-    display.finish();
-    let outcome = outcome?;
-    report(driver.json, job, "", &outcome.counters)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn drive(
-    job: &Job,
-    driver: &DriverArgs,
-    way: &Way<'_>,
-    arguments: Vec<OsString>,
-) -> Result<ExitCode> {
-    let url = cluster::file_system(driver.fs.as_deref())?;
-    let jobtracker = cluster::jobtracker(driver.jobtracker.as_deref())?;
-    let fs = connect(&url, &job.settings.conf)?;
-    let user = fs.inner().config().user.clone();
-    let program_args = way
-        .verb
-        .map(OsString::from)
-        .into_iter()
-        .chain(arguments)
-        .map(|argument| {
-            argument
-                .into_string()
-                .map_err(|argument| anyhow!("the argument {argument:?} is not UTF-8"))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let submission = Submission {
-        fs_url: url,
-        fs,
-        user,
-        program: std::env::current_exe().context("the program's own file can't be found")?,
-        program_args,
-    };
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let mut client = runtime.block_on(JobClient::connect(&jobtracker))?;
-    let slots = runtime.block_on(client.workers())?;
-    let request = submission.prepare(job, slots)?;
-    let display = Display::new(job.name());
-    let outcome = runtime.block_on(async {
-        let submitted = client.submit(request).await?;
-        display.submitted(&submitted);
-        client.watch(&submitted.job_id, |status| display.status(status)).await
-    });
-    display.finish();
-    match outcome? {
-        Outcome::Succeeded(status) => {
-            report(driver.json, job, &status.job_id, &status.counters)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Outcome::Failed(status) => {
-            display::failure(&status);
-            Ok(ExitCode::FAILURE)
-        }
-    }
-}
-
-fn connect(url: &str, conf: &Conf) -> Result<blocking::FileSystem> {
-    let mut config = ClientConfig::load()?;
-    for (name, value) in conf.iter().filter(|(name, _)| name.starts_with("dfs.")) {
-        config.set(name, value)?;
-    }
-    Ok(blocking::FileSystem::connect(url, config)?)
-}
-
-/// What the job did: JSON on stdout for programs, counters on stderr for people.
-fn report(json: bool, job: &Job, job_id: &str, counters: &[Counter]) -> Result<()> {
-    if json {
-        let counters: Vec<_> = counters
-            .iter()
-            .map(|c| serde_json::json!({"group": c.group, "name": c.name, "value": c.value}))
-            .collect();
-        let result = serde_json::json!({
-            "job_id": job_id,
-            "name": job.name(),
-            "state": "SUCCEEDED",
-            "output": job.output(),
-            "counters": counters,
-        });
-        println!("{}", serde_json::to_string_pretty(&result)?);
-        return Ok(());
-    }
-    display::counters(counters);
-    eprintln!("output: {}", job.output());
-    Ok(())
 }

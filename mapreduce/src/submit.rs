@@ -73,7 +73,7 @@ impl Submission {
             name: job.settings.name.clone(),
             user: self.user.clone(),
             program_args: self.program_args.clone(),
-            job_index: 0,
+            job_index: job.settings.index,
             program_path,
             program_sha256,
             fs_url: self.fs_url.clone(),

@@ -10,7 +10,7 @@ use crate::files::sample;
 use crate::support::{HFS, TestCluster, eventually, stderr};
 
 /// An example of this build: examples are built with the tests, beside the `hfs` program.
-fn example(name: &str) -> PathBuf {
+pub fn example(name: &str) -> PathBuf {
     Path::new(HFS).parent().unwrap().join("examples").join(name)
 }
 
@@ -73,7 +73,7 @@ fn put_text(cluster: &TestCluster) -> BTreeMap<Vec<u8>, u64> {
     count(&text)
 }
 
-fn run_example(cluster: &TestCluster, name: &str, args: &[&str]) -> Output {
+pub fn run_example(cluster: &TestCluster, name: &str, args: &[&str]) -> Output {
     spawn_example(cluster, name, args).wait_with_output().unwrap()
 }
 

@@ -10,4 +10,5 @@ mod faults;
 mod files;
 mod independent_client;
 mod jobs;
+mod model;
 mod quickstart;

@@ -33,7 +33,8 @@ struct Plain {
 }
 
 impl Display {
-    pub(super) fn new(name: &str) -> Self {
+    /// Shows the job that began at `start` from now on.
+    pub(super) fn new(name: &str, start: Instant) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(STEPS);
             if let Ok(style) =
@@ -44,18 +45,7 @@ impl Display {
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        Self { bar, plain: Mutex::default(), name: name.to_owned(), start: Instant::now() }
-    }
-
-    pub(super) fn submitted(&self, reply: &SubmitReply) {
-        let mut line = format!("{}: submitted as {}", self.name, reply.job_id);
-        if !reply.web_url.is_empty() {
-            line.push_str(&format!(", {}", reply.web_url));
-        }
-        match &self.bar {
-            Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
-        }
+        Self { bar, plain: Mutex::default(), name: name.to_owned(), start }
     }
 
     pub(super) fn local(&self, progress: LocalProgress) {
@@ -122,6 +112,12 @@ impl Display {
         let seconds = self.start.elapsed().as_secs_f64();
         eprintln!("{}: ended after {seconds:.2} s", self.name);
     }
+}
+
+/// Says that a job was accepted.
+pub(super) fn submitted(name: &str, reply: &SubmitReply) {
+    let web = if reply.web_url.is_empty() { "" } else { ", " };
+    eprintln!("{name}: submitted as {}{web}{}", reply.job_id, reply.web_url);
 }
 
 fn bytes_read(counters: &[Counter]) -> u64 {

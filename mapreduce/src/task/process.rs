@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use hfs_client::{ClientConfig, blocking};
 use hfs_protocol::proto::task::{
-    Done, Failed, FetchFailed, FromTask, Hello, Launch, MapOutput, ToTask, from_task, launch,
-    to_task,
+    Done, Failed, FetchFailed, FromTask, Hello, JobSpec, Launch, MapOutput, ToTask, from_task,
+    launch, to_task,
 };
 use parking_lot::Mutex;
 use prost::Message;
@@ -59,8 +59,8 @@ struct Running {
 }
 
 /// Runs attempts until the worker says that there are no more. `build` makes the job from the
-/// program's arguments, in every process alike.
-pub(crate) fn serve(stream: UnixStream, build: impl Fn(&[String]) -> Result<Job>) -> Result<()> {
+/// program's arguments and its number, in every process alike.
+pub(crate) fn serve(stream: UnixStream, build: impl Fn(&JobSpec) -> Result<Job>) -> Result<()> {
     let worker = Worker(Arc::new(Mutex::new(stream.try_clone()?)));
     worker.send(from_task::Message::Hello(Hello {
         pid: std::process::id(),
@@ -126,7 +126,7 @@ fn connect(
 }
 
 fn run_attempt(
-    build: &impl Fn(&[String]) -> Result<Job>,
+    build: &impl Fn(&JobSpec) -> Result<Job>,
     launch: &Launch,
     files: Files,
     shared: Arc<Shared>,
@@ -134,7 +134,7 @@ fn run_attempt(
     worker: &Worker,
 ) -> Result<Done> {
     let spec = launch.job.as_ref().context("the worker sent a launch without a job")?;
-    let job = super::guard::guarded(|| build(&spec.program_args))
+    let job = super::guard::guarded(|| build(spec))
         .context("the program could not build its job from its arguments")?;
     if matches!(launch.task, Some(launch::Task::Reduce(_))) && spec.reduces == 0 {
         bail!("the worker sent a reduce of a job without reducers");

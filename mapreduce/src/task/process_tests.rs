@@ -23,7 +23,8 @@ impl Mapper for Count {
     }
 }
 
-fn job(arguments: &[String]) -> Result<Job> {
+fn job(spec: &JobSpec) -> Result<Job> {
+    let arguments = &spec.program_args;
     Job::map(Count).combine(Sum).reduce(Sum).input(&arguments[0]).output(&arguments[1]).build()
 }
 
@@ -109,7 +110,12 @@ impl FakeWorker {
             inputs: &inputs,
             parallelism: None,
         };
-        let splits = job(&[input.into(), "x".into()]).unwrap().program.splits(&context).unwrap();
+        let splits =
+            job(&JobSpec { program_args: vec![input.into(), "x".into()], ..JobSpec::default() })
+                .unwrap()
+                .program
+                .splits(&context)
+                .unwrap();
         launch::Task::Map(MapTask { index: 0, split: splits.into_iter().next() })
     }
 

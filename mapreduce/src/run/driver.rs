@@ -1,0 +1,256 @@
+//! The driver's side of a program's jobs: here with `--local`, else on a cluster.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, anyhow};
+use hfs_client::{ClientConfig, blocking};
+use hfs_protocol::proto::task::Counter;
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+
+use super::display::{self, Display};
+use super::{DriverArgs, cluster};
+use crate::conf::Conf;
+use crate::files::Files;
+use crate::job::Job;
+use crate::local::run_local;
+use crate::submit::{JobClient, Outcome, Submission};
+
+/// Runs jobs and remembers how they ended.
+pub(super) struct Driver {
+    args: DriverArgs,
+    /// The program's own arguments, for its tasks.
+    program_args: Vec<OsString>,
+    place: Option<Place>,
+    jobs: Vec<State>,
+}
+
+/// Where jobs run, known from the first one on.
+enum Place {
+    Here(Files),
+    Cluster(Box<Cluster>),
+}
+
+struct Cluster {
+    runtime: Runtime,
+    client: JobClient,
+    submission: Submission,
+}
+
+/// A job of the program.
+enum State {
+    Running { job_id: String, name: String, output: String, start: Instant },
+    Ended(Result<Report, JobFailed>),
+}
+
+/// What is told of a job that succeeded.
+#[derive(Clone)]
+struct Report {
+    job_id: String,
+    name: String,
+    output: String,
+    counters: Vec<Counter>,
+}
+
+/// A job that failed or was killed on the cluster. What there is to say has been printed when this
+/// comes up.
+#[derive(Debug, Clone)]
+pub(super) struct JobFailed(String);
+
+impl fmt::Display for JobFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for JobFailed {}
+
+impl Driver {
+    pub(super) fn new(args: DriverArgs, program_args: Vec<OsString>) -> Self {
+        Self { args, program_args, place: None, jobs: Vec::new() }
+    }
+
+    /// Where this and all later jobs run. `conf` is the first job's: its `dfs.` properties are those
+    /// of the connection.
+    fn place(&mut self, conf: &Conf) -> Result<&mut Place> {
+        let place = match self.place.take() {
+            Some(place) => place,
+            None if self.args.local => Place::Here(local_files(&self.args, conf)?),
+            None => {
+                Place::Cluster(Box::new(Cluster::connect(&self.args, &self.program_args, conf)?))
+            }
+        };
+        Ok(self.place.insert(place))
+    }
+
+    pub(super) fn submit(&mut self, job: Job) -> Result<()> {
+        let start = Instant::now();
+        let (name, output) = (job.name().to_owned(), job.output().to_owned());
+        let state = match self.place(&job.settings.conf)? {
+            Place::Here(files) => {
+                let display = Display::new(&name, start);
+                let outcome = run_local(&job, files, &|progress| display.local(progress));
+                display.finish();
+                let counters = outcome?.counters;
+                State::Ended(Ok(Report { job_id: String::new(), name, output, counters }))
+            }
+            Place::Cluster(cluster) => {
+                let slots = cluster.runtime.block_on(cluster.client.workers())?;
+                let request = cluster.submission.prepare(&job, slots)?;
+                let reply = cluster.runtime.block_on(cluster.client.submit(request))?;
+                display::submitted(&name, &reply);
+                State::Running { job_id: reply.job_id, name, output, start }
+            }
+        };
+        if let State::Ended(Ok(report)) = &state {
+            self.tell(report);
+        }
+        self.jobs.push(state);
+        Ok(())
+    }
+
+    /// Waits for the job with this number; its counters.
+    pub(super) fn wait(&mut self, index: u32) -> Result<Vec<Counter>> {
+        let jobs = self.jobs.len();
+        let state = self
+            .jobs
+            .get_mut(index as usize)
+            .ok_or_else(|| anyhow!("there is no job number {index} of {jobs}"))?;
+        if let State::Running { job_id, name, output, start } = state
+            && let Some(Place::Cluster(cluster)) = &mut self.place
+        {
+            // Only the job that is waited for is drawn: several bars would overwrite each other.
+            let display = Display::new(name, *start);
+            let watched = cluster.client.watch(job_id, |status| display.status(status));
+            let outcome = cluster.runtime.block_on(watched);
+            display.finish();
+            let ended = match outcome? {
+                Outcome::Succeeded(status) => Ok(Report {
+                    job_id: status.job_id,
+                    name: std::mem::take(name),
+                    output: std::mem::take(output),
+                    counters: status.counters,
+                }),
+                Outcome::Failed(status) => {
+                    display::failure(&status);
+                    Err(JobFailed(format!("the job {name} did not succeed: {}", status.message)))
+                }
+            };
+            *state = State::Ended(ended);
+            if let State::Ended(Ok(report)) = state {
+                let report = report.clone();
+                self.tell(&report);
+            }
+        }
+        match &self.jobs[index as usize] {
+            State::Ended(Ok(report)) => Ok(report.counters.clone()),
+            State::Ended(Err(failed)) => Err(failed.clone().into()),
+            State::Running { job_id, .. } => Err(anyhow!("nobody watches the job {job_id}")),
+        }
+    }
+
+    pub(super) fn remove(&mut self, path: &str) -> Result<()> {
+        match self.place(&Conf::default())? {
+            Place::Here(files) => files.remove(path),
+            Place::Cluster(cluster) => Files::Hdfs(cluster.submission.fs.clone()).remove(path),
+        }
+    }
+
+    /// Counters on stderr for people; for programs all is told at the end.
+    fn tell(&self, report: &Report) {
+        if !self.args.json {
+            display::counters(&report.counters);
+            if !report.output.is_empty() {
+                eprintln!("output: {}", report.output);
+            }
+        }
+    }
+
+    /// Waits for the jobs that nobody has waited for, and prints the results as JSON if asked to: an
+    /// object for the program's job, or a list of them if it has several.
+    pub(super) fn finish(mut self, ended: Result<()>) -> Result<()> {
+        let mut first_error = ended.err();
+        for index in 0..self.jobs.len() {
+            if let Err(error) = self.wait(index as u32) {
+                first_error.get_or_insert(error);
+            }
+        }
+        if let Some(error) = first_error {
+            return Err(error);
+        }
+        if self.args.json {
+            let mut reports: Vec<_> = self
+                .jobs
+                .iter()
+                .filter_map(|job| match job {
+                    State::Ended(Ok(report)) => Some(as_json(report)),
+                    _ => None,
+                })
+                .collect();
+            let told = if reports.len() == 1 { reports.remove(0) } else { Value::Array(reports) };
+            println!("{}", serde_json::to_string_pretty(&told)?);
+        }
+        Ok(())
+    }
+}
+
+fn as_json(report: &Report) -> Value {
+    let counters: Vec<_> = report
+        .counters
+        .iter()
+        .map(|c| json!({"group": c.group, "name": c.name, "value": c.value}))
+        .collect();
+    json!({
+        "job_id": report.job_id,
+        "name": report.name,
+        "state": "SUCCEEDED",
+        "output": report.output,
+        "counters": counters,
+    })
+}
+
+fn local_files(args: &DriverArgs, conf: &Conf) -> Result<Files> {
+    // A file system from the environment is for the cluster; `--local` alone means local files.
+    let given = std::env::args_os()
+        .any(|arg| arg == "--fs" || arg.to_str().is_some_and(|text| text.starts_with("--fs=")));
+    match &args.fs {
+        Some(url) if given => Ok(Files::Hdfs(connect(url, conf)?)),
+        _ => Ok(Files::Local),
+    }
+}
+
+impl Cluster {
+    fn connect(args: &DriverArgs, program_args: &[OsString], conf: &Conf) -> Result<Self> {
+        let url = cluster::file_system(args.fs.as_deref())?;
+        let jobtracker = cluster::jobtracker(args.jobtracker.as_deref())?;
+        let fs = connect(&url, conf)?;
+        let user = fs.inner().config().user.clone();
+        let program_args = program_args
+            .iter()
+            .map(|argument| {
+                let text = argument.to_str().map(str::to_owned);
+                text.ok_or_else(|| anyhow!("the argument {argument:?} is not UTF-8"))
+            })
+            .collect::<Result<_>>()?;
+        let submission = Submission {
+            fs_url: url,
+            fs,
+            user,
+            program: std::env::current_exe().context("the program's own file can't be found")?,
+            program_args,
+        };
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let client = runtime.block_on(JobClient::connect(&jobtracker))?;
+        Ok(Self { runtime, client, submission })
+    }
+}
+
+fn connect(url: &str, conf: &Conf) -> Result<blocking::FileSystem> {
+    let mut config = ClientConfig::load()?;
+    for (name, value) in conf.iter().filter(|(name, _)| name.starts_with("dfs.")) {
+        config.set(name, value)?;
+    }
+    Ok(blocking::FileSystem::connect(url, config)?)
+}

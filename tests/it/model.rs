@@ -1,0 +1,70 @@
+//! What the programming model promises beyond one map and one reduce, on a cluster and without one.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::jobs::{example, run_example};
+use crate::support::{TestCluster, stderr};
+
+/// Names and bytes of a directory's part files here.
+fn local_parts(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut parts: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .flatten()
+        .map(|entry| (entry.file_name().into_string().unwrap(), entry.path()))
+        .filter(|(name, _)| !name.starts_with(['_', '.']))
+        .map(|(name, path)| (name, std::fs::read(path).unwrap()))
+        .collect();
+    parts.sort();
+    parts
+}
+
+/// Names and bytes of a directory's files in the cluster, apart from `_SUCCESS`.
+fn parts(cluster: &TestCluster, dir: &str) -> Vec<(String, Vec<u8>)> {
+    let copy = cluster.scratch().join(dir.trim_start_matches('/').replace('/', "-"));
+    cluster.hfs(&["get", dir, copy.to_str().unwrap()]).unwrap();
+    assert!(copy.join("_SUCCESS").exists());
+    local_parts(&copy)
+}
+
+/// Runs an example in this machine's files, with the cluster nowhere near.
+fn run_local(name: &str, args: &[&str]) {
+    let done = std::process::Command::new(example(name))
+        .arg("--local")
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", stderr(&done));
+}
+
+#[test]
+fn a_chain_builds_its_second_job_from_what_the_first_counted() {
+    let cluster = TestCluster::start().unwrap();
+    let local = cluster.scratch().join("text");
+    std::fs::write(&local, "a b c a b a\nd e f d e d\n").unwrap();
+    cluster.hfs(&["put", local.to_str().unwrap(), "/text"]).unwrap();
+    let done = run_example(&cluster, "chain", &["/text", "/out"]);
+    assert!(done.status.success(), "{}", stderr(&done));
+    let on_cluster = parts(&cluster, "/out");
+    assert_eq!(on_cluster.len(), 3, "six different words, so three reduces");
+    let mut lines: Vec<_> =
+        on_cluster.iter().flat_map(|(_, bytes)| bytes.split(|b| *b == b'\n')).collect();
+    lines.retain(|line| !line.is_empty());
+    lines.sort();
+    assert_eq!(lines, [b"1\t2", b"2\t2", b"3\t2"]);
+    assert!(cluster.hfs(&["test", "-e", "/out-words"]).is_err(), "the program has removed it");
+
+    let out = cluster.scratch().join("local-out");
+    run_local("chain", &[local.to_str().unwrap(), out.to_str().unwrap()]);
+    assert_eq!(local_parts(&out), on_cluster);
+
+    // The second job can't run where something is, and the program says so after the first has run.
+    let again = run_example(&cluster, "chain", &["/text", "/out"]);
+    assert!(!again.status.success());
+    assert!(
+        stderr(&again).contains("the output directory /out exists already"),
+        "{}",
+        stderr(&again)
+    );
+}
