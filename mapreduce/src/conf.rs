@@ -29,6 +29,14 @@ pub const TEXT_SEPARATOR: &str = "mapreduce.output.textoutputformat.separator";
 pub const KEY_FIELD_SEPARATOR: &str = "mapreduce.map.output.key.field.separator";
 /// The fields that decide a key's partition (`mapreduce.partition.keypartitioner.options`).
 pub const KEY_PARTITIONER_OPTIONS: &str = "mapreduce.partition.keypartitioner.options";
+/// The most counters of user code in a job (`mapreduce.job.counters.max`).
+pub const COUNTERS_MAX: &str = "mapreduce.job.counters.max";
+/// The most groups of them (`mapreduce.job.counters.groups.max`).
+pub const COUNTER_GROUPS_MAX: &str = "mapreduce.job.counters.groups.max";
+/// The longest name of one, bytes (`mapreduce.job.counters.counter.name.max`).
+pub const COUNTER_NAME_MAX: &str = "mapreduce.job.counters.counter.name.max";
+/// The longest name of a group, bytes (`mapreduce.job.counters.group.name.max`).
+pub const COUNTER_GROUP_NAME_MAX: &str = "mapreduce.job.counters.group.name.max";
 /// Fetches that a reducer runs at once (`mapreduce.reduce.shuffle.parallelcopies`).
 pub const PARALLEL_COPIES: &str = "mapreduce.reduce.shuffle.parallelcopies";
 

@@ -8,7 +8,8 @@ use anyhow::{Result, bail};
 use parking_lot::Mutex;
 
 use crate::conf::Conf;
-use crate::counters::{CounterId, Counters, TaskCounter};
+use crate::counters::{CounterId, Counters, JobCounter, Limits, TaskCounter};
+use crate::named::NamedOutputs;
 use hfs_protocol::proto::task;
 
 /// Counters and status are published at most this often.
@@ -76,6 +77,7 @@ pub struct Context {
     phase: &'static str,
     shared: Arc<Shared>,
     published: Instant,
+    pub(crate) outputs: NamedOutputs,
 }
 
 impl Context {
@@ -97,6 +99,7 @@ impl Context {
             phase: "",
             shared,
             published: Instant::now(),
+            outputs: NamedOutputs::default(),
         }
     }
 
@@ -141,6 +144,11 @@ impl Context {
         self.add(counter, by);
     }
 
+    /// Increases a typed counter, made with [`job_counters!`](crate::job_counters).
+    pub fn count_in(&mut self, counter: impl JobCounter, by: i64) {
+        self.increment(counter.group(), counter.name(), by);
+    }
+
     /// One line that the job's pages show for this task.
     pub fn set_status(&mut self, status: impl Into<String>) {
         self.status = Some(status.into());
@@ -158,6 +166,11 @@ impl Context {
         self.counters.add(counter, by);
     }
 
+    /// Bounds the counters of user code.
+    pub(crate) fn limit_counters(&mut self, limits: Limits) {
+        self.counters = Counters::with_limits(limits);
+    }
+
     pub(crate) fn phase(&mut self, phase: &'static str, fraction: f64) {
         self.phase = phase;
         self.fraction = fraction;
@@ -169,6 +182,7 @@ impl Context {
     pub(crate) fn step(&mut self, fraction: f64) -> Result<()> {
         self.fraction = fraction;
         self.shared.tick();
+        self.counters.check()?;
         if self.shared.is_aborted() {
             bail!("the attempt was told to stop");
         }

@@ -91,13 +91,13 @@ pub(crate) trait Program: Send + Sync {
         split: &InputSplit,
         env: &Environment,
         context: &mut Context,
-    ) -> Result<Written>;
+    ) -> Result<Vec<Written>>;
     fn reduce(
         &self,
         inputs: &mut dyn ReduceInputs,
         env: &Environment,
         context: &mut Context,
-    ) -> Result<Written>;
+    ) -> Result<Vec<Written>>;
 }
 
 impl Job {
@@ -121,7 +121,7 @@ impl Job {
         &self.settings.name
     }
 
-    /// The directory it will make.
+    /// The directory it will make; empty for a job without output.
     #[must_use]
     pub fn output(&self) -> &str {
         &self.settings.output
@@ -259,9 +259,11 @@ impl<S> Builder<S> {
         self
     }
 
-    fn finish(self, program: impl FnOnce(S) -> Box<dyn Program>) -> Result<Job> {
+    fn finish(self, writes: bool, program: impl FnOnce(S) -> Box<dyn Program>) -> Result<Job> {
         let mut settings = self.settings;
-        if settings.output.is_empty() {
+        if !writes {
+            settings.output.clear();
+        } else if settings.output.is_empty() {
             bail!("the job has no output directory; give it one");
         }
         if settings.name.is_empty() {
@@ -422,7 +424,7 @@ where
     /// # Errors
     /// When something is missing.
     pub fn build(self) -> Result<Job> {
-        self.finish(|stage| Box::new(stage))
+        self.finish(O::WRITES, |stage| Box::new(stage))
     }
 }
 
@@ -449,7 +451,7 @@ where
     /// # Errors
     /// When something is missing.
     pub fn build(self) -> Result<Job> {
-        self.finish(|stage| Box::new(stage))
+        self.finish(O::WRITES, |stage| Box::new(stage))
     }
 }
 
@@ -479,7 +481,7 @@ where
         split: &InputSplit,
         env: &Environment,
         context: &mut Context,
-    ) -> Result<Written> {
+    ) -> Result<Vec<Written>> {
         map_to_output(self.mapper.clone(), &self.input, &self.output, split, env, context)
     }
 
@@ -488,7 +490,7 @@ where
         _: &mut dyn ReduceInputs,
         _: &Environment,
         _: &mut Context,
-    ) -> Result<Written> {
+    ) -> Result<Vec<Written>> {
         bail!("this job has no reducer")
     }
 }
@@ -527,7 +529,7 @@ where
         map_to_segment(mapper.clone(), input, combining.clone(), partitioner, split, env, context)
     }
 
-    fn map_only(&self, _: &InputSplit, _: &Environment, _: &mut Context) -> Result<Written> {
+    fn map_only(&self, _: &InputSplit, _: &Environment, _: &mut Context) -> Result<Vec<Written>> {
         bail!("this job has a reducer, so its maps write no output files")
     }
 
@@ -536,7 +538,7 @@ where
         inputs: &mut dyn ReduceInputs,
         env: &Environment,
         context: &mut Context,
-    ) -> Result<Written> {
+    ) -> Result<Vec<Written>> {
         let Mapped { combining, grouping, .. } = &self.mapped;
         let (reducer, combining) = (self.reducer.clone(), combining.clone());
         reduce(reducer, combining, grouping, &self.output, inputs, env, context)

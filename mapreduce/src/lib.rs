@@ -22,11 +22,13 @@ mod input;
 mod job;
 mod local;
 mod mapper;
+mod named;
 mod output;
 mod partition;
 mod record;
 mod reducer;
 mod run;
+mod several;
 pub mod submit;
 mod task;
 mod values;
@@ -35,7 +37,7 @@ mod words;
 pub use anyhow::Result;
 pub use conf::Conf;
 pub use context::Context;
-pub use counters::{CounterId, TaskCounter};
+pub use counters::{CounterId, JobCounter, TaskCounter};
 pub use grouping::{First, FirstTwo, GroupPartitioner, Grouping, WholeKey};
 pub use input::{
     BatchReader, InputFormat, Line, Lines, RangeInput, RangeReader, ReadCounts, SplitContext,
@@ -44,7 +46,10 @@ pub use input::{
 pub use job::{Builder, Job, MapOnly, Mapped, Reduced};
 pub use local::{LocalOutcome, LocalProgress, run_local};
 pub use mapper::{Emit, Mapper};
-pub use output::{OutputFormat, RecordWriter, TextOutput, TextWriter, part_name};
+pub use named::NamedOutput;
+pub use output::{
+    NullOutput, NullWriter, OutputFormat, RecordWriter, TextOutput, TextWriter, part_name,
+};
 pub use partition::{
     HashPartitioner, KeyFieldPartitioner, KeySampler, Partitioner, SampleAmount,
     TotalOrderPartitioner, hash,
@@ -55,5 +60,6 @@ pub use run::{
     FinishedJob, JOB_ANNOUNCE, Jobs, SubmittedJob, TASK_SOCKET, run, run_jobs, run_verb,
     run_verb_jobs,
 };
+pub use several::{Both, BothInput, Side, Source};
 pub use values::Values;
 pub use words::{Words, words};

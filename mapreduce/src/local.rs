@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::conf::Conf;
 use crate::context::{Context, Shared};
-use crate::counters;
+use crate::counters::{self, Limits};
 use crate::files::Files;
 use crate::job::{Job, Plan};
 use crate::task::attempt::{Environment, Written, fan_in, sort_bytes};
@@ -57,6 +57,7 @@ pub fn run_local(
         .tempdir()
         .context("no directory for temporary files can be made")?;
     let staging = staging_dir(output, &format!("local-{}", std::process::id()));
+    let has_output = !output.is_empty();
     let conf = Arc::new(conf);
     let env = Environment {
         files: files.clone(),
@@ -66,31 +67,42 @@ pub fn run_local(
         work_dir: work.path().to_owned(),
         output_dir: staging.clone(),
     };
-    let run = Run { job, env, reduces, threads, counters: Mutex::default() };
-    files.mkdirs(&staging)?;
+    let limits = Limits::read(&env.conf)?;
+    let run = Run { job, env, reduces, threads, limits, counters: Mutex::default() };
+    if has_output {
+        files.mkdirs(&staging)?;
+    }
     let outcome = run.tasks(&splits, progress).and_then(|()| {
+        let counters = counters::sum(run.counters.lock().iter());
+        limits.check_job(&counters)?;
+        if !has_output {
+            return Ok(counters);
+        }
         files.create(&format!("{staging}/_SUCCESS"))?.close()?;
-        files.rename(&staging, output)
+        files.rename(&staging, output)?;
+        Ok(counters)
     });
-    if let Err(error) = outcome {
+    if outcome.is_err() && has_output {
         // The job's error says more than one about what is left behind.
         let _ = files.remove(&staging);
-        return Err(error);
     }
-    let counters = counters::sum(run.counters.into_inner().iter());
-    Ok(LocalOutcome { maps: splits.len(), reduces, counters })
+    Ok(LocalOutcome { maps: splits.len(), reduces, counters: outcome? })
 }
 
 /// Refuses a job whose output exists, before anything runs.
 pub(crate) fn check_output(files: &Files, output: &str) -> Result<()> {
-    if files.status(output)?.is_some() {
+    if !output.is_empty() && files.status(output)?.is_some() {
         bail!("the output directory {output} exists already; remove it or choose another");
     }
     Ok(())
 }
 
-/// The sibling of `output` that collects a job's files until one rename makes them the output.
+/// The sibling of `output` that collects a job's files until one rename makes them the output. Empty
+/// for a job without output.
 pub(crate) fn staging_dir(output: &str, unique: &str) -> String {
+    if output.is_empty() {
+        return String::new();
+    }
     match output.rsplit_once('/') {
         Some((parent, name)) => format!("{parent}/._hfs_{name}_{unique}"),
         None => format!("._hfs_{output}_{unique}"),
@@ -102,6 +114,7 @@ struct Run<'a> {
     env: Environment,
     reduces: u32,
     threads: usize,
+    limits: Limits,
     counters: Mutex<Vec<Counter>>,
 }
 
@@ -171,34 +184,38 @@ impl Run<'_> {
         std::fs::create_dir(&work_dir)
             .with_context(|| format!("the directory {} can't be made", work_dir.display()))?;
         let conf: Arc<Conf> = Arc::clone(&self.env.conf);
-        let context = Context::new(conf, attempt, index, self.reduces, Arc::new(Shared::default()));
+        let shared = Arc::new(Shared::default());
+        let mut context = Context::new(conf, attempt, index, self.reduces, shared);
+        context.limit_counters(self.limits);
         Ok((Environment { work_dir, ..self.env.clone() }, context))
     }
 
     fn map(&self, index: usize, split: &InputSplit) -> Result<MappedSegment> {
         let (env, mut context) = self.surroundings(TaskKind::Map, index)?;
         let segment = self.job.program.map(split, &env, &mut context)?;
-        self.finished(&context);
+        self.finished(&context)?;
         open_and_forget(&segment.path)
     }
 
-    fn map_only(&self, index: usize, split: &InputSplit) -> Result<Written> {
+    fn map_only(&self, index: usize, split: &InputSplit) -> Result<Vec<Written>> {
         let (env, mut context) = self.surroundings(TaskKind::Map, index)?;
         let written = self.job.program.map_only(split, &env, &mut context)?;
-        self.finished(&context);
+        self.finished(&context)?;
         Ok(written)
     }
 
-    fn reduce(&self, index: usize, segments: &[Arc<MappedSegment>]) -> Result<Written> {
+    fn reduce(&self, index: usize, segments: &[Arc<MappedSegment>]) -> Result<Vec<Written>> {
         let (env, mut context) = self.surroundings(TaskKind::Reduce, index)?;
         let mut inputs = Ready::new(segments.to_vec(), context.index());
         let written = self.job.program.reduce(&mut inputs, &env, &mut context)?;
-        self.finished(&context);
+        self.finished(&context)?;
         Ok(written)
     }
 
-    fn finished(&self, context: &Context) {
+    fn finished(&self, context: &Context) -> Result<()> {
+        context.counters.check()?;
         self.counters.lock().extend(context.counters.to_messages());
+        Ok(())
     }
 }
 

@@ -3,9 +3,10 @@
 use std::marker::PhantomData;
 
 use anyhow::Result;
+use hfs_protocol::ids::TaskKind;
 
 use crate::conf::{self, Conf};
-use crate::files::OutputFile;
+use crate::files::{Files, OutputFile};
 use crate::record::Record;
 
 /// Bytes gathered before they are written.
@@ -13,6 +14,9 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 /// A kind of output file.
 pub trait OutputFormat<K: Record, V: Record>: Clone + Default + Send + Sync + 'static {
+    /// Whether there are files at all; false only for [`NullOutput`].
+    const WRITES: bool = true;
+
     /// Writes one file.
     type Writer: RecordWriter<K, V>;
 
@@ -21,6 +25,14 @@ pub trait OutputFormat<K: Record, V: Record>: Clone + Default + Send + Sync + 's
     /// # Errors
     /// When the configuration makes no sense.
     fn writer(&self, file: OutputFile, conf: &Conf) -> Result<Self::Writer>;
+
+    /// Creates the file `path` and begins it.
+    ///
+    /// # Errors
+    /// When it can't be created or the configuration makes no sense.
+    fn begin(&self, files: &Files, path: &str, conf: &Conf) -> Result<Self::Writer> {
+        self.writer(files.create(path)?, conf)
+    }
 }
 
 /// Writes records to one file.
@@ -100,12 +112,74 @@ impl<K: Record, V: Record> RecordWriter<K, V> for TextWriter<K, V> {
     }
 }
 
+/// Writes nothing (Hadoop's `NullOutputFormat`): for a job whose counters or side effects are all it
+/// is run for. Such a job has no output directory.
+///
+/// ```
+/// use hfs_mapreduce::{Emit, Job, Line, Mapper, NullOutput, Result, TextInput};
+///
+/// #[derive(Clone)]
+/// struct Check;
+///
+/// impl Mapper for Check {
+///     type Input = TextInput;
+///     type Key = ();
+///     type Value = ();
+///
+///     fn map(&mut self, line: Line<'_>, out: &mut impl Emit<(), ()>) -> Result<()> {
+///         if std::str::from_utf8(line.bytes).is_err() {
+///             out.context().increment("lines", "not UTF-8", 1);
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let job = Job::map(Check).map_only().output_format(NullOutput).input("/in").build()?;
+/// # anyhow::Ok(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NullOutput;
+
+/// Takes records to nowhere.
+pub struct NullWriter(Option<OutputFile>);
+
+impl<K: Record, V: Record> OutputFormat<K, V> for NullOutput {
+    const WRITES: bool = false;
+
+    type Writer = NullWriter;
+
+    fn writer(&self, file: OutputFile, _: &Conf) -> Result<NullWriter> {
+        Ok(NullWriter(Some(file)))
+    }
+
+    fn begin(&self, _: &Files, _: &str, _: &Conf) -> Result<NullWriter> {
+        Ok(NullWriter(None))
+    }
+}
+
+impl<K: Record, V: Record> RecordWriter<K, V> for NullWriter {
+    #[inline]
+    fn write(&mut self, _: K::Ref<'_>, _: V::Ref<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn close(self) -> Result<u64> {
+        self.0.map_or(Ok(()), OutputFile::close)?;
+        Ok(0)
+    }
+}
+
 /// The name of a task's output file, as Hadoop gives it: `part-m-00000`, `part-r-00000`.
 #[must_use]
-pub fn part_name(kind: hfs_protocol::ids::TaskKind, index: u32) -> String {
+pub fn part_name(kind: TaskKind, index: u32) -> String {
+    task_file_name("part", kind, index)
+}
+
+/// The name of a task's file of the output `name`: `name-m-00000`, `name-r-00000`.
+pub(crate) fn task_file_name(name: &str, kind: TaskKind, index: u32) -> String {
     let letter = match kind {
-        hfs_protocol::ids::TaskKind::Map => 'm',
-        hfs_protocol::ids::TaskKind::Reduce => 'r',
+        TaskKind::Map => 'm',
+        TaskKind::Reduce => 'r',
     };
-    format!("part-{letter}-{index:05}")
+    format!("{name}-{letter}-{index:05}")
 }

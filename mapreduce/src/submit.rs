@@ -60,7 +60,7 @@ impl Submission {
     pub fn prepare(&self, job: &Job, workers: u32) -> Result<SubmitRequest> {
         let files = Files::Hdfs(self.fs.clone());
         let output = job.settings.output.trim_end_matches('/');
-        if !output.starts_with('/') {
+        if !output.is_empty() && !output.starts_with('/') {
             bail!("the output directory '{output}' must be an absolute path");
         }
         check_output(&files, output)?;

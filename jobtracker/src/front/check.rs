@@ -36,32 +36,41 @@ pub fn check(mut request: SubmitRequest) -> Result<SubmitRequest, String> {
     if sha.len() != 64 || !sha.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(format!("program_sha256 is '{sha}', which is not a SHA-256 in hexadecimal"));
     }
-    for (name, path) in [
-        ("program_path", &job.program_path),
-        ("output_dir", &job.output_dir),
-        ("staging_dir", &job.staging_dir),
-    ] {
-        let odd = |part: &str| part.is_empty() || part == "." || part == "..";
-        let absolute = path.strip_prefix('/');
-        if absolute.is_none_or(|rest| rest.split('/').any(odd)) {
-            return Err(format!("{name} is '{path}', which is not an absolute path below /"));
-        }
-    }
-    let (parent, name) = job.output_dir.rsplit_once('/').unwrap_or(("", &job.output_dir));
-    let prefix = format!("{parent}/._hfs_{name}_");
-    let unique = job.staging_dir.strip_prefix(&prefix);
-    if unique.is_none_or(|unique| unique.is_empty() || unique.contains('/')) {
-        let staging = &job.staging_dir;
-        return Err(format!(
-            "staging_dir is '{staging}'; it must be {prefix} and something unique"
-        ));
-    }
+    check_path("program_path", &job.program_path)?;
+    check_output(&job.output_dir, &job.staging_dir)?;
     if job.fs_url.is_empty() {
         return Err(
             "fs_url is empty; it must name the job's file system, hdfs://host:port".to_owned()
         );
     }
     Ok(request)
+}
+
+fn check_path(name: &str, path: &str) -> Result<(), String> {
+    let odd = |part: &str| part.is_empty() || part == "." || part == "..";
+    let absolute = path.strip_prefix('/');
+    if absolute.is_none_or(|rest| rest.split('/').any(odd)) {
+        return Err(format!("{name} is '{path}', which is not an absolute path below /"));
+    }
+    Ok(())
+}
+
+/// A job has an output directory and a staging directory beside it, or neither.
+fn check_output(output: &str, staging: &str) -> Result<(), String> {
+    if output.is_empty() && staging.is_empty() {
+        return Ok(());
+    }
+    check_path("output_dir", output)?;
+    check_path("staging_dir", staging)?;
+    let (parent, name) = output.rsplit_once('/').unwrap_or(("", output));
+    let prefix = format!("{parent}/._hfs_{name}_");
+    let unique = staging.strip_prefix(&prefix);
+    if unique.is_none_or(|unique| unique.is_empty() || unique.contains('/')) {
+        return Err(format!(
+            "staging_dir is '{staging}'; it must be {prefix} and something unique"
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -91,6 +100,16 @@ mod tests {
     fn a_good_one_gets_its_defaults() {
         let checked = check(good()).unwrap().job.unwrap();
         assert_eq!((checked.maps, checked.max_attempts), (3, MAX_ATTEMPTS_DEFAULT));
+    }
+
+    #[test]
+    fn a_job_may_have_no_output_at_all() {
+        let mut request = good();
+        let job = request.job.as_mut().unwrap();
+        job.output_dir.clear();
+        assert!(check(request.clone()).is_err(), "a staging directory alone");
+        request.job.as_mut().unwrap().staging_dir.clear();
+        assert!(check(request).is_ok());
     }
 
     #[test]

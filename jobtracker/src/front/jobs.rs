@@ -72,7 +72,9 @@ impl Jobs {
     }
 
     async fn refuse_existing_output(&self, request: &SubmitRequest) -> Result<(), Status> {
-        let Some(job) = &request.job else { return Ok(()) };
+        let Some(job) = request.job.as_ref().filter(|job| !job.output_dir.is_empty()) else {
+            return Ok(());
+        };
         let exists = timeout(OUTPUT_CHECK_WAIT, self.store.exists(job, &job.output_dir)).await;
         match exists {
             Ok(Ok(false)) => Ok(()),

@@ -21,9 +21,12 @@ const ATTEMPTS: &str = "_attempts";
 /// The file that says that the output is whole.
 const SUCCESS: &str = "_SUCCESS";
 
-/// The directory of an attempt's own in the file system.
+/// The directory of an attempt's own in the file system; empty in a job without output.
 #[must_use]
 pub fn attempt_dir(job: &JobSpec, attempt: AttemptId) -> String {
+    if job.staging_dir.is_empty() {
+        return String::new();
+    }
     format!("{}/{ATTEMPTS}/{attempt}", job.staging_dir)
 }
 
@@ -38,6 +41,9 @@ pub async fn commit_task(
     files: &[OutputFile],
 ) -> Result<(), String> {
     let own = attempt_dir(job, attempt);
+    if job.staging_dir.is_empty() && !files.is_empty() {
+        return Err("the job has no output directory, but its task wrote output files".to_owned());
+    }
     for file in files {
         let from = source(&own, &file.path)?;
         let to = format!("{}/{}", job.staging_dir, file.name);
@@ -76,6 +82,9 @@ fn source(own: &str, path: &str) -> Result<String, String> {
 /// A sentence. The output directory is then as it was.
 pub async fn commit_job(store: &dyn Store, job: &JobSpec, again: bool) -> Result<(), String> {
     let (staging, output) = (&job.staging_dir, &job.output_dir);
+    if output.is_empty() {
+        return Ok(());
+    }
     if again {
         let left = store.exists(job, staging).await.map_err(|e| e.message().to_owned())?;
         if !left && store.exists(job, output).await.map_err(|e| e.message().to_owned())? {
@@ -100,6 +109,9 @@ pub async fn commit_job(store: &dyn Store, job: &JobSpec, again: bool) -> Result
 /// # Errors
 /// A sentence.
 pub async fn clean_job(store: &dyn Store, job: &JobSpec) -> Result<(), String> {
+    if job.staging_dir.is_empty() {
+        return Ok(());
+    }
     store.delete(job, &job.staging_dir).await.map_err(|e| e.message().to_owned())
 }
 
@@ -143,6 +155,21 @@ mod tests {
         assert_eq!(store.files(), made);
         commit_job(&store, &job, true).await.unwrap();
         assert_eq!(store.files(), made);
+    }
+
+    #[tokio::test]
+    async fn a_job_without_output_touches_nothing() {
+        let store = MemoryStore::default();
+        store.put("/mine");
+        let job = JobSpec::default();
+        assert_eq!(attempt_dir(&job, attempt()), "");
+        commit_task(&store, &job, attempt(), &[]).await.unwrap();
+        let files = [file("/mine", "part-r-00000")];
+        let error = commit_task(&store, &job, attempt(), &files).await.unwrap_err();
+        assert!(error.contains("no output directory"), "{error}");
+        commit_job(&store, &job, false).await.unwrap();
+        clean_job(&store, &job).await.unwrap();
+        assert_eq!(store.files(), ["/mine"]);
     }
 
     #[tokio::test]

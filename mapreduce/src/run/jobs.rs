@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::driver::Driver;
 use crate::conf::Conf;
-use crate::counters::TaskCounter;
+use crate::counters::JobCounter;
 use crate::job::Job;
 
 /// The property that takes the counters that a program has looked at to the tasks of later jobs.
@@ -87,9 +87,10 @@ impl FinishedJob {
         value
     }
 
-    /// The value of one of the engine's counters.
+    /// The value of a typed counter: one of the engine's ([`TaskCounter`](crate::TaskCounter)) or of
+    /// [`job_counters!`](crate::job_counters).
     #[must_use]
-    pub fn task_counter(&self, counter: TaskCounter) -> i64 {
+    pub fn count_of(&self, counter: impl JobCounter) -> i64 {
         self.counter(counter.group(), counter.name())
     }
 }

@@ -9,7 +9,7 @@ use hfs_protocol::proto::task::{Done, Launch, OutputFile, launch};
 use super::reduce::ReduceInputs;
 use crate::conf::{self, Conf};
 use crate::context::{Context, Shared};
-use crate::counters::TaskCounter;
+use crate::counters::{Limits, TaskCounter};
 use crate::files::Files;
 use crate::job::Job;
 
@@ -96,6 +96,7 @@ pub(crate) fn run(
     };
     let mut context =
         Context::new(conf, launch.attempt_id.clone(), index, spec.reduces, Arc::clone(&shared));
+    context.limit_counters(Limits::read(&env.conf)?);
     let cpu_before = cpu_milliseconds();
     let mut done = Done { attempt_id: launch.attempt_id.clone(), ..Done::default() };
     match &launch.task {
@@ -110,14 +111,17 @@ pub(crate) fn run(
                     .context("the task's directory has a name that is not UTF-8")?
                     .to_owned();
             } else {
-                done.outputs.push(output(job.program.map_only(split, &env, &mut context)?));
+                let written = job.program.map_only(split, &env, &mut context)?;
+                done.outputs.extend(written.into_iter().map(output));
             }
         }
         _ => {
             let mut inputs = inputs(&env, index);
-            done.outputs.push(output(job.program.reduce(&mut *inputs, &env, &mut context)?));
+            let written = job.program.reduce(&mut *inputs, &env, &mut context)?;
+            done.outputs.extend(written.into_iter().map(output));
         }
     }
+    context.counters.check()?;
     let cpu = cpu_milliseconds().saturating_sub(cpu_before);
     context.count(TaskCounter::CpuMilliseconds, cpu);
     done.counters = context.counters.to_messages();

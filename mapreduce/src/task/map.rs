@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::counters::TaskCounter;
 use crate::input::{BatchReader, InputFormat};
 use crate::mapper::{Emit, Mapper};
+use crate::named::NamedOutputs;
 use crate::output::{OutputFormat, RecordWriter, part_name};
 use crate::partition::Partitioner;
 use crate::record::Record;
@@ -54,18 +55,15 @@ pub(crate) fn map_to_output<M, O>(
     split: &InputSplit,
     env: &Environment,
     context: &mut Context,
-) -> Result<Written>
+) -> Result<Vec<Written>>
 where
     M: Mapper,
     O: OutputFormat<M::Key, M::Value>,
 {
     context.phase("map", 0.0);
-    let name = part_name(TaskKind::Map, context.index());
-    let path = format!("{}/{name}", env.output_dir);
-    let writer = output.writer(env.files.create(&path)?, &env.conf)?;
-    let mut out = WriterEmit::new(context, writer);
+    let mut out = WriterEmit::begin(output, TaskKind::Map, env, context)?;
     run_mapper(mapper, input, split, env, &mut out)?;
-    out.close(TaskCounter::MapOutputRecords, env, path, name)
+    out.close(TaskCounter::MapOutputRecords, env)
 }
 
 fn run_mapper<M: Mapper>(
@@ -96,33 +94,47 @@ fn run_mapper<M: Mapper>(
     guarded(|| mapper.cleanup(out)).context("the mapper's cleanup failed")
 }
 
-/// Emits into an output file.
+/// Emits into a task's output file.
 pub(crate) struct WriterEmit<'c, W> {
     context: &'c mut Context,
     writer: W,
+    /// `None` when the job has no output.
+    file: Option<Written>,
     records: u64,
 }
 
 impl<'c, W> WriterEmit<'c, W> {
-    pub(crate) fn new(context: &'c mut Context, writer: W) -> Self {
-        Self { context, writer, records: 0 }
+    /// Begins the task's file, and lets it have named ones.
+    pub(crate) fn begin<K: Record, V: Record, O: OutputFormat<K, V, Writer = W>>(
+        output: &O,
+        kind: TaskKind,
+        env: &Environment,
+        context: &'c mut Context,
+    ) -> Result<Self> {
+        let name = part_name(kind, context.index());
+        let path = format!("{}/{name}", env.output_dir);
+        let writer = output.begin(&env.files, &path, &env.conf)?;
+        context.outputs = NamedOutputs::of_task(env, kind);
+        let file = O::WRITES.then_some(Written { path, name, bytes: 0 });
+        Ok(Self { context, writer, file, records: 0 })
     }
 
-    /// Closes the file and counts what it got.
+    /// Closes the task's files and counts what they got.
     pub(crate) fn close<K: Record, V: Record>(
         self,
         records: TaskCounter,
         env: &Environment,
-        path: String,
-        name: String,
-    ) -> Result<Written>
+    ) -> Result<Vec<Written>>
     where
         W: RecordWriter<K, V>,
     {
         let bytes = self.writer.close()?;
+        let mut written = Vec::from_iter(self.file.map(|file| Written { bytes, ..file }));
+        written.extend(self.context.outputs.close()?);
         self.context.count(records, self.records);
+        let bytes = written.iter().map(|file| file.bytes).sum();
         self.context.count(env.bytes_written_counter(), bytes);
-        Ok(Written { path, name, bytes })
+        Ok(written)
     }
 }
 

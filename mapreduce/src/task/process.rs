@@ -18,6 +18,7 @@ use prost::Message;
 use super::attempt;
 use super::fetch::Fetcher;
 use crate::context::Shared;
+use crate::counters::LimitExceeded;
 use crate::files::Files;
 use crate::job::Job;
 
@@ -84,7 +85,7 @@ pub(crate) fn serve(stream: UnixStream, build: impl Fn(&JobSpec) -> Result<Job>)
             Err(error) => from_task::Message::Failed(Failed {
                 attempt_id: launch.attempt_id.clone(),
                 message: format!("{error:#}"),
-                fatal: false,
+                fatal: error.is::<LimitExceeded>(),
             }),
         })?;
     }

@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::counters::TaskCounter;
 use crate::grouping::Grouping;
 use crate::mapper::Emit;
-use crate::output::{OutputFormat, RecordWriter, part_name};
+use crate::output::{OutputFormat, RecordWriter};
 use crate::record::{Record, Scratch};
 use crate::reducer::{Combiner, Reducer};
 use crate::values::{GroupPart, Values};
@@ -55,7 +55,7 @@ pub(crate) fn reduce<K, V, C, R, O, G>(
     inputs: &mut dyn ReduceInputs,
     env: &Environment,
     context: &mut Context,
-) -> Result<Written>
+) -> Result<Vec<Written>>
 where
     K: Record,
     V: Record,
@@ -80,15 +80,12 @@ where
     context.count(TaskCounter::MergedMapOutputs, u64::from(shuffled));
 
     context.phase("reduce", MERGE_SHARE);
-    let name = part_name(TaskKind::Reduce, context.index());
-    let path = format!("{}/{name}", env.output_dir);
-    let writer = output.writer(env.files.create(&path)?, &env.conf)?;
-    let mut out = WriterEmit::new(context, writer);
+    let mut out = WriterEmit::begin(output, TaskKind::Reduce, env, context)?;
     let mut merger = Merger::new(runs.iter().map(Run::bytes))?;
     let part = of_keys(|key| grouping.part(key));
     let part = (!G::WHOLE).then_some(&part as GroupPart<'_>);
     reduce_groups(&mut reducer, &mut merger, part, records, &mut out)?;
-    out.close(TaskCounter::ReduceOutputRecords, env, path, name)
+    out.close(TaskCounter::ReduceOutputRecords, env)
 }
 
 /// Makes the compiler see that the part borrows from the key.

@@ -11,6 +11,7 @@ use crate::context::{Context, Shared};
 use crate::files::Files;
 use crate::input::{BatchReader, InputFormat};
 use crate::mapper::{Emit, Mapper};
+use crate::named::NamedOutputs;
 use crate::partition::SampleAmount;
 use crate::record::Record;
 
@@ -36,6 +37,7 @@ pub(crate) fn sample_keys<M: Mapper>(
             0,
             Arc::new(Shared::default()),
         );
+        context.outputs = NamedOutputs::dropped();
         let wanted = keys_left.div_ceil(count - number);
         let mut out = SampleEmit { context: &mut context, left: wanted, keep, key: Vec::new() };
         sample_split(mapper.clone(), input, split, files, conf, &mut out)
