@@ -54,7 +54,7 @@ fn main() -> ExitCode {
             .input(&arguments.input)
             .output(&counted)
             .build()?;
-        let different = jobs.run(count)?.task_counter(TaskCounter::ReduceOutputRecords);
+        let different = jobs.run(count)?.count_of(TaskCounter::ReduceOutputRecords);
         let spread = Job::map(Frequencies)
             .combine(Sum)
             .reduce(Sum)

@@ -68,3 +68,58 @@ fn a_chain_builds_its_second_job_from_what_the_first_counted() {
         stderr(&again)
     );
 }
+
+#[test]
+fn a_job_of_two_sources_has_named_outputs_or_none_at_all() {
+    let cluster = TestCluster::start().unwrap();
+    let put = |name: &str, text: &str| {
+        let local = cluster.scratch().join(name);
+        std::fs::write(&local, text).unwrap();
+        cluster.hfs(&["put", local.to_str().unwrap(), &format!("/{name}")]).unwrap();
+        local.to_str().unwrap().to_owned()
+    };
+    let new = put("new", "a.org 200 10\n10.0.0.1 200 5\nb.org 404 7\nnonsense\n");
+    let old = put("old", "a.org;3\n10.0.0.1;1\nx;y\n");
+    let args = ["--reduces", "2", "/new", "/old", "/out"];
+    let done = run_example(&cluster, "clean_logs", &args);
+    assert!(done.status.success(), "{}", stderr(&done));
+    assert!(stderr(&done).contains("  bad=2\n  good=5\n"), "{}", stderr(&done));
+    let on_cluster = parts(&cluster, "/out");
+    let all = |prefix: &str| {
+        let of = on_cluster.iter().filter(|(name, _)| name.starts_with(prefix));
+        let text: Vec<u8> = of.flat_map(|(_, bytes)| bytes.clone()).collect();
+        let mut lines: Vec<_> =
+            String::from_utf8(text).unwrap().lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(all("part-r-"), ["a.org\t13", "b.org\t7"]);
+    assert_eq!(all("nameless-r-"), ["10.0.0.1\t6"]);
+    assert_eq!(on_cluster.len(), 3, "only the reduce that has nameless hosts has their file");
+
+    let out = cluster.scratch().join("local-out");
+    run_local("clean_logs", &["--reduces", "2", &new, &old, out.to_str().unwrap()]);
+    assert_eq!(local_parts(&out), on_cluster);
+
+    let before = cluster.hfs(&["ls", "-C", "/"]).unwrap();
+    let done = run_example(&cluster, "clean_logs", &["--check", "/new", "/old"]);
+    assert!(done.status.success(), "{}", stderr(&done));
+    assert!(stderr(&done).contains("  bad=2\n  good=5\n"), "{}", stderr(&done));
+    assert!(!stderr(&done).contains("output:"), "{}", stderr(&done));
+    assert_eq!(cluster.hfs(&["ls", "-C", "/"]).unwrap(), before, "nothing is written");
+}
+
+#[test]
+fn too_many_counters_fail_a_job_at_once() {
+    let cluster = TestCluster::start().unwrap();
+    let local = cluster.scratch().join("new");
+    std::fs::write(&local, "a.org 200 10\nnonsense\n").unwrap();
+    cluster.hfs(&["put", local.to_str().unwrap(), "/new"]).unwrap();
+    let args = ["-D", "mapreduce.job.counters.max=1", "--check", "/new", "/new"];
+    let failed = run_example(&cluster, "clean_logs", &args);
+    assert!(!failed.status.success());
+    let told = stderr(&failed);
+    assert!(told.contains("at most 1 counters; use fewer, or raise it with -D"), "{told}");
+    // Another attempt would want them, too: each task has been tried once.
+    assert!(!told.contains("_m_000000_1") && !told.contains("_m_000001_1"), "{told}");
+}
