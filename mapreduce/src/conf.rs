@@ -37,6 +37,10 @@ pub const COUNTER_GROUPS_MAX: &str = "mapreduce.job.counters.groups.max";
 pub const COUNTER_NAME_MAX: &str = "mapreduce.job.counters.counter.name.max";
 /// The longest name of a group, bytes (`mapreduce.job.counters.group.name.max`).
 pub const COUNTER_GROUP_NAME_MAX: &str = "mapreduce.job.counters.group.name.max";
+/// Memory of a join for one key's values of its first source, MiB.
+pub const JOIN_HELD_MB: &str = "hfs.join.held.mb";
+/// Memory of a [`BroadcastTable`](crate::BroadcastTable), MiB.
+pub const BROADCAST_MB: &str = "hfs.join.broadcast.mb";
 /// Fetches that a reducer runs at once (`mapreduce.reduce.shuffle.parallelcopies`).
 pub const PARALLEL_COPIES: &str = "mapreduce.reduce.shuffle.parallelcopies";
 

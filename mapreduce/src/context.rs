@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::conf::Conf;
 use crate::counters::{CounterId, Counters, JobCounter, Limits, TaskCounter};
+use crate::files::Files;
 use crate::named::NamedOutputs;
 use hfs_protocol::proto::task;
 
@@ -78,6 +79,7 @@ pub struct Context {
     shared: Arc<Shared>,
     published: Instant,
     pub(crate) outputs: NamedOutputs,
+    files: Files,
 }
 
 impl Context {
@@ -100,6 +102,7 @@ impl Context {
             shared,
             published: Instant::now(),
             outputs: NamedOutputs::default(),
+            files: Files::Local,
         }
     }
 
@@ -107,6 +110,18 @@ impl Context {
     #[must_use]
     pub fn conf(&self) -> &Conf {
         &self.conf
+    }
+
+    /// The job's file system, for what a task reads beside its split. Output belongs into the task's own
+    /// and its named outputs: whatever a task writes here stays when it fails.
+    #[must_use]
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    pub(crate) fn with_files(mut self, files: Files) -> Self {
+        self.files = files;
+        self
     }
 
     /// The attempt, as `attempt_..._m_..._n`.

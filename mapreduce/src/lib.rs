@@ -10,6 +10,20 @@
 //! a table that folds or a buffer that sorts, spills, merges and the shuffle; [`run_local`] runs a
 //! job here, [`submit`] on a cluster.
 //!
+//! What a Hadoop user looks for, and where it is:
+//!
+//! | in Hadoop | here |
+//! | --- | --- |
+//! | combiner | [`Combiner`], a fold; [`Builder::combine_with`] for a reducer as combiner |
+//! | partitioner: hash, key fields, total order | [`HashPartitioner`], [`KeyFieldPartitioner`], [`TotalOrderPartitioner`], which samples the input |
+//! | sort comparator | the key's type: tuples compare part by part, [`Reverse`] turns the order round |
+//! | grouping comparator, secondary sort | [`Builder::group_by`] with [`First`] or another [`Grouping`] |
+//! | counters | [`Context::increment`], and [`job_counters!`] for those with a type |
+//! | `MultipleInputs`, `MultipleOutputs`, `NullOutputFormat` | [`Both`], [`NamedOutput`], [`NullOutput`] |
+//! | joins | [`Job::join`] on the reduce side, [`BroadcastTable`] on the map side |
+//! | `JobControl`, chained and repeated jobs | [`run_jobs`] |
+//! | `MRUnit` | [`testing`] |
+//!
 //! Promises: an attempt stays within its sort memory whatever the input; every byte between a map
 //! and a reduce is checked; the output directory is absent or complete.
 
@@ -20,6 +34,7 @@ pub mod files;
 mod grouping;
 mod input;
 mod job;
+mod join;
 mod local;
 mod mapper;
 mod named;
@@ -31,6 +46,7 @@ mod run;
 mod several;
 pub mod submit;
 mod task;
+pub mod testing;
 mod values;
 mod words;
 
@@ -44,6 +60,9 @@ pub use input::{
     TextInput, TextReader,
 };
 pub use job::{Builder, Job, MapOnly, Mapped, Reduced};
+pub use join::{
+    BroadcastTable, JoinFirst, JoinKind, JoinMapper, JoinReducer, JoinSecond, Joined, Joiner,
+};
 pub use local::{LocalOutcome, LocalProgress, run_local};
 pub use mapper::{Emit, Mapper};
 pub use named::NamedOutput;
@@ -54,7 +73,7 @@ pub use partition::{
     HashPartitioner, KeyFieldPartitioner, KeySampler, Partitioner, SampleAmount,
     TotalOrderPartitioner, hash,
 };
-pub use record::{DecodeError, FixedBytes, Record, Reverse, Scratch, Text};
+pub use record::{DecodeError, FixedBytes, OneOf, Record, Reverse, Scratch, Text};
 pub use reducer::{Combiner, Identity, Max, Min, NoCombiner, Reducer, Sum};
 pub use run::{
     FinishedJob, JOB_ANNOUNCE, Jobs, SubmittedJob, TASK_SOCKET, run, run_jobs, run_verb,

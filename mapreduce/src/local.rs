@@ -185,7 +185,8 @@ impl Run<'_> {
             .with_context(|| format!("the directory {} can't be made", work_dir.display()))?;
         let conf: Arc<Conf> = Arc::clone(&self.env.conf);
         let shared = Arc::new(Shared::default());
-        let mut context = Context::new(conf, attempt, index, self.reduces, shared);
+        let mut context = Context::new(conf, attempt, index, self.reduces, shared)
+            .with_files(self.env.files.clone());
         context.limit_counters(self.limits);
         Ok((Environment { work_dir, ..self.env.clone() }, context))
     }

@@ -49,13 +49,25 @@ const MAX_OPEN: usize = 1000;
 ///
 /// let mapper = Numbers { bad: NamedOutput::new("bad") };
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct NamedOutput<K, V, O = TextOutput> {
     name: String,
     format: O,
     /// Which of the task's open outputs it is, once it is open.
     slot: Option<usize>,
     types: PhantomData<fn(K, V)>,
+}
+
+impl<K, V, O: Clone> Clone for NamedOutput<K, V, O> {
+    /// The clone belongs to another task: it opens a file of its own there.
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            format: self.format.clone(),
+            slot: None,
+            types: PhantomData,
+        }
+    }
 }
 
 impl<K: Record, V: Record> NamedOutput<K, V> {

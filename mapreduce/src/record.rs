@@ -5,6 +5,7 @@
 
 mod fixed;
 mod number;
+mod one_of;
 mod option;
 mod reverse;
 mod scratch;
@@ -14,6 +15,7 @@ mod text;
 mod tuple;
 
 pub use fixed::FixedBytes;
+pub use one_of::OneOf;
 pub use reverse::Reverse;
 pub use scratch::Scratch;
 pub use text::Text;

@@ -18,6 +18,12 @@ pub enum Side<A, B> {
     Second(B),
 }
 
+impl<A: Default, B> Default for Side<A, B> {
+    fn default() -> Self {
+        Self::First(A::default())
+    }
+}
+
 impl<A: Iterator, B: Iterator> Iterator for Side<A, B> {
     type Item = Side<A::Item, B::Item>;
 
@@ -56,6 +62,11 @@ impl<M: Mapper> Source<M> {
     pub fn input_format(mut self, format: M::Input) -> Self {
         self.format = format;
         self
+    }
+
+    /// The same source with its mapper inside another one.
+    pub(crate) fn wrap<N: Mapper<Input = M::Input>>(self, wrap: impl FnOnce(M) -> N) -> Source<N> {
+        Source { mapper: wrap(self.mapper), format: self.format, paths: self.paths }
     }
 }
 

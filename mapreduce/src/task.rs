@@ -2,7 +2,7 @@
 //! output file.
 
 pub(crate) mod attempt;
-mod buffer;
+pub(crate) mod buffer;
 mod collect;
 pub(crate) mod combine;
 pub(crate) mod fetch;

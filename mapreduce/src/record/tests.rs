@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use proptest::prelude::*;
 
 use super::*;
+use crate::several::Side;
 
 fn encoded<R: Record>(value: R::Ref<'_>) -> Vec<u8> {
     let mut out = Vec::new();
@@ -47,6 +48,9 @@ proptest! {
         check::<Option<Text>>(None, Some(&b), std::cmp::Ordering::Less);
         check::<Reverse<Option<Text>>>(None, Some(&b), std::cmp::Ordering::Greater);
         check::<Reverse<(Text, Reverse<Text>)>>((&a, &b), (&b, &a), (&b, Rev(&a)).cmp(&(&a, Rev(&b))));
+        check::<OneOf<Text, u8>>(Side::First(&a), Side::First(&b), a.cmp(&b));
+        check::<OneOf<u8, Text>>(Side::Second(&a), Side::Second(&b), a.cmp(&b));
+        check::<OneOf<Text, Text>>(Side::First(&a), Side::Second(&b), std::cmp::Ordering::Less);
         check::<(Text, Text)>((&a, &b), (&b, &a), (&a, &b).cmp(&(&b, &a)));
     }
 

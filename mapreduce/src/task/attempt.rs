@@ -96,6 +96,7 @@ pub(crate) fn run(
     };
     let mut context =
         Context::new(conf, launch.attempt_id.clone(), index, spec.reduces, Arc::clone(&shared));
+    context = context.with_files(env.files.clone());
     context.limit_counters(Limits::read(&env.conf)?);
     let cpu_before = cpu_milliseconds();
     let mut done = Done { attempt_id: launch.attempt_id.clone(), ..Done::default() };

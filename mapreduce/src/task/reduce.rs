@@ -89,7 +89,7 @@ where
 }
 
 /// Makes the compiler see that the part borrows from the key.
-fn of_keys<F: Fn(&[u8]) -> &[u8]>(part: F) -> F {
+pub(crate) fn of_keys<F: Fn(&[u8]) -> &[u8]>(part: F) -> F {
     part
 }
 

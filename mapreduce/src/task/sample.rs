@@ -36,7 +36,8 @@ pub(crate) fn sample_keys<M: Mapper>(
             u32::try_from(number).unwrap_or(u32::MAX),
             0,
             Arc::new(Shared::default()),
-        );
+        )
+        .with_files(files.clone());
         context.outputs = NamedOutputs::dropped();
         let wanted = keys_left.div_ceil(count - number);
         let mut out = SampleEmit { context: &mut context, left: wanted, keep, key: Vec::new() };
