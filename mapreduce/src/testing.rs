@@ -270,7 +270,6 @@ impl<K, V, R: Clone, G: Clone> Clone for ReduceTest<K, V, R, G> {
 impl<R> ReduceTest<(), (), R> {
     /// A test of this reducer with keys and values of the types `K` and `V`.
     #[must_use]
-    #[expect(clippy::new_ret_no_self, reason = "the record types are named where a test begins")]
     pub fn new<K: Record, V: Record>(reducer: R) -> ReduceTest<K, V, R>
     where
         R: Reducer<K, V>,

@@ -70,7 +70,7 @@ impl BroadcastTable {
         let (files, conf) = (context.files(), context.conf());
         let most_mb = conf.parsed_or(conf::BROADCAST_MB, DEFAULT_TABLE_MB)?;
         let inputs = [path.to_owned()];
-        let input = TextInput::default();
+        let input = TextInput;
         let all = SplitContext { files, conf, inputs: &inputs, parallelism: None };
         let mut table = Self::default();
         let mut bytes = 0;
