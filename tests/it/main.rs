@@ -6,6 +6,7 @@ mod support;
 
 mod bad_input;
 mod cluster;
+mod examples;
 mod faults;
 mod files;
 mod independent_client;
