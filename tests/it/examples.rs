@@ -53,32 +53,50 @@ impl Runs {
             .unwrap();
     }
 
-    /// Runs an example both ways. An argument that begins with `@` is a path: below `/` on the cluster, below the
-    /// scratch directory here. The last one is the output.
+    /// Runs an example and gives what it told. An argument that begins with `@` is a path below `root`.
+    fn run(&self, example: &str, args: &[&str], root: &str, more: &[&str]) -> String {
+        let paths: Vec<String> = args
+            .iter()
+            .map(|arg| arg.strip_prefix('@').map_or(arg.to_string(), |p| format!("{root}{p}")))
+            .collect();
+        let small_splits = "-Dmapreduce.input.fileinputformat.split.maxsize=100000";
+        let done = Command::new(program(example))
+            .args(more)
+            .args(["--json", "-Ddfs.replication=1", small_splits])
+            .args(paths)
+            .env("HFS_FS", self.cluster.fs_url())
+            .env("HFS_JOBTRACKER", self.cluster.jobtracker())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{example} {args:?}: {}", stderr(&done));
+        stdout(&done)
+    }
+
+    /// Runs an example both ways: paths are below `/` on the cluster, below the scratch directory here. The last
+    /// argument is the output, which must be the same.
     fn both(&mut self, example: &str, args: &[&str]) -> Both {
+        self.both_as(example, args, <[u8]>::to_vec)
+    }
+
+    /// As `both`, but lines of equal keys may stand in any order.
+    fn both_in_any_order(&mut self, example: &str, args: &[&str]) -> Both {
+        self.both_as(example, args, |file| {
+            let mut lines: Vec<&[u8]> = file.split_inclusive(|byte| *byte == b'\n').collect();
+            let key = |line: &&[u8]| line.split(|byte| *byte == b'\t').next().unwrap().to_vec();
+            assert!(lines.iter().map(key).is_sorted(), "{example} {args:?}: keys are not sorted");
+            lines.sort();
+            lines.concat()
+        })
+    }
+
+    /// Runs an example both ways; what `view` makes of the files must be the same.
+    fn both_as(&mut self, example: &str, args: &[&str], view: impl Fn(&[u8]) -> Vec<u8>) -> Both {
         self.ran.insert(example.to_owned());
         let output = args.last().unwrap().strip_prefix('@').unwrap();
         let scratch = self.cluster.scratch().to_owned();
-        let small_splits = "-Dmapreduce.input.fileinputformat.split.maxsize=100000";
-        let run = |root: &str, more: &[&str]| {
-            let paths: Vec<String> = args
-                .iter()
-                .map(|arg| arg.strip_prefix('@').map_or(arg.to_string(), |p| format!("{root}{p}")))
-                .collect();
-            let done = Command::new(program(example))
-                .args(more)
-                .args(["--json", "-Ddfs.replication=1", small_splits])
-                .args(paths)
-                .env("HFS_FS", self.cluster.fs_url())
-                .env("HFS_JOBTRACKER", self.cluster.jobtracker())
-                .stdin(Stdio::null())
-                .output()
-                .unwrap();
-            assert!(done.status.success(), "{example} {args:?}: {}", stderr(&done));
-            stdout(&done)
-        };
-        let told = run("/", &[]);
-        run(&format!("{}/", scratch.display()), &["--local"]);
+        let told = self.run(example, args, "/", &[]);
+        self.run(example, args, &format!("{}/", scratch.display()), &["--local"]);
         let parts = local_parts(&scratch.join(output));
         let on_cluster = self.cluster_parts(&format!("/{output}"));
         assert_eq!(
@@ -87,7 +105,8 @@ impl Runs {
             "{example} {args:?} made other files on the cluster than here"
         );
         for (name, bytes) in &parts {
-            assert!(on_cluster[name] == *bytes, "{example} {args:?}: {name} differs");
+            let same = view(&on_cluster[name]) == view(bytes);
+            assert!(same, "{example} {args:?}: {name} differs");
         }
         Both { parts, counters: counters(&told) }
     }
@@ -149,6 +168,10 @@ fn every_example_computes_the_same_on_a_cluster_and_here() {
     log_os(&mut runs);
     pi(&mut runs);
     random_text_writer(&mut runs);
+    join(&mut runs);
+    inverted_index(&mut runs);
+    word_statistics(&mut runs);
+    sleep(&mut runs);
 
     // Nobody adds an example that is not run.
     let elsewhere = ["chain", "clean_logs", "fail", "pagerank", "secondary_sort", "slow_wordcount"]
@@ -359,4 +382,127 @@ fn random_text_writer(runs: &mut Runs) {
     }
     let bytes: usize = written.parts.values().map(Vec::len).sum();
     assert_eq!(written.counter("Random text writer", "bytes written"), bytes as i64);
+}
+
+fn join(runs: &mut Runs) {
+    let source = |name: &str, count: usize, keys: u64, shift: u64| -> Vec<(String, String)> {
+        draws(count, 1_000_000)
+            .enumerate()
+            .map(|(i, draw)| (format!("k{:03}", draw % keys + shift), format!("{name} {i}\tx")))
+            .collect()
+    };
+    let text = |pairs: &[(String, String)]| -> String {
+        pairs.iter().map(|(key, value)| format!("{key}\t{value}\n")).collect()
+    };
+    let mut first = source("first", 300, 200, 0);
+    let second = source("second", 12_000, 150, 100);
+    let mut first_text = text(&first);
+    first_text.push_str("k120\nlonely");
+    first.extend(["k120", "lonely"].map(|key| (key.to_owned(), String::new())));
+    runs.put("first/a", first_text.as_bytes());
+    runs.put("second/a", text(&second).as_bytes());
+    let has = |pairs: &[(String, String)], key: &str| pairs.iter().any(|(k, _)| k == key);
+    let mut expected = Vec::new();
+    for (key, a) in &first {
+        let partners = second.iter().filter(|(other, _)| other == key);
+        expected.extend(partners.map(|(_, b)| format!("{key}\t{a}\t{b}")));
+    }
+    let only = |pairs: &[(String, String)], others: &[(String, String)], is_first: bool| {
+        let alone = pairs.iter().filter(|(key, _)| !has(others, key));
+        let line = |(key, value): &(String, String)| match is_first {
+            true => format!("{key}\t{value}\t"),
+            false => format!("{key}\t\t{value}"),
+        };
+        alone.map(line).collect::<Vec<_>>()
+    };
+    let (left, right) = (only(&first, &second, true), only(&second, &first, false));
+    assert!(!expected.is_empty() && !left.is_empty() && !right.is_empty());
+    let kinds = [("inner", false, false), ("left", true, false), ("right", false, true)];
+    for (kind, keeps_left, keeps_right) in kinds.into_iter().chain([("full", true, true)]) {
+        let mut expected = expected.clone();
+        expected.extend(left.iter().filter(|_| keeps_left).cloned());
+        expected.extend(right.iter().filter(|_| keeps_right).cloned());
+        expected.sort();
+        let output = format!("@join-{kind}");
+        let args = ["--kind", kind, "--reduces", "3", "@first", "@second", &output];
+        let mut lines = runs.both_in_any_order("join", &args).lines();
+        lines.sort();
+        assert!(lines == expected, "{kind}: {} lines, not {}", lines.len(), expected.len());
+    }
+}
+
+fn inverted_index(runs: &mut Runs) {
+    let mut text = String::from("no document here\nempty\t\n");
+    let mut expected: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for line in draws(40_000, 1_000_000).collect::<Vec<_>>().chunks(8) {
+        let document = format!("doc {}", line[0] % 60);
+        text += &document;
+        text.push('\t');
+        for draw in &line[1..] {
+            let word = format!("w{}", (draw % 300).min(draw % 170));
+            text += &word;
+            text.push(' ');
+            *expected.entry(word).or_default().entry(document.clone()).or_default() += 1;
+        }
+        text.push('\n');
+    }
+    runs.put("documents/a", text.as_bytes());
+    let index = runs.both("inverted_index", &["--reduces", "2", "@documents", "@index"]);
+    assert_eq!(index.counter("Inverted index", "lines without a document"), 1);
+    let expected: Vec<String> = expected
+        .iter()
+        .map(|(word, documents)| {
+            let list = documents.iter().map(|(document, count)| format!("{document}:{count}"));
+            format!("{word}\t{}", list.collect::<Vec<_>>().join(" "))
+        })
+        .collect();
+    let mut lines = index.lines();
+    // The tab sorts before every byte of a word, so that lines sort as their words do.
+    lines.sort();
+    assert_eq!(lines, expected);
+}
+
+fn word_statistics(runs: &mut Runs) {
+    for (name, count) in [("odd", 30_001), ("even", 30_000)] {
+        // A gap in the middle of the lengths, so that the medians of odd and even counts differ.
+        let mut lengths: Vec<usize> =
+            (0..count).map(|i| if i < count / 2 { 1 + i % 3 } else { 6 + i % 9 }).collect();
+        let text: String = lengths.iter().map(|length| "x".repeat(*length) + "\n").collect();
+        runs.put(&format!("lengths-{name}/a"), text.as_bytes());
+        lengths.sort_unstable();
+        let median = if count % 2 == 1 { 6.0 } else { 4.5 };
+        assert_eq!((lengths[(count - 1) / 2] + lengths[count / 2]) as f64 / 2.0, median);
+        let mean = lengths.iter().sum::<usize>() as f64 / count as f64;
+        // By the mean of the squares, where the example goes by the squares of the differences.
+        let of_squares = lengths.iter().map(|l| l * l).sum::<usize>() as f64 / count as f64;
+        let deviation = (of_squares - mean * mean).sqrt();
+        let args = [format!("@lengths-{name}"), format!("@statistics-{name}")];
+        let lines = runs.both("word_statistics", &args.each_ref().map(String::as_str)).lines();
+        let expected = [
+            ("words", count as f64),
+            ("mean", mean),
+            ("median", median),
+            ("standard deviation", deviation),
+        ];
+        assert_eq!(lines.len(), expected.len());
+        for (line, (name, expected)) in lines.iter().zip(expected) {
+            let (said, value) = line.split_once('\t').unwrap();
+            assert_eq!(said, name);
+            assert!((value.parse::<f64>().unwrap() - expected).abs() < 1e-9, "{line}: {expected}");
+        }
+    }
+    runs.put("wordless/a", b" \n\n");
+    let none = runs.both("word_statistics", &["@wordless", "@statistics-none"]);
+    assert_eq!(none.lines(), ["words\t0"]);
+}
+
+fn sleep(runs: &mut Runs) {
+    runs.ran.insert("sleep".to_owned());
+    let args = ["--maps", "3", "--map-ms", "20", "--reduces", "2", "--reduce-ms", "30"];
+    for more in [&[][..], &["--local"]] {
+        let counters = counters(&runs.run("sleep", &args, "/", more));
+        let slept = |name: &str| counters[&("Sleep".to_owned(), name.to_owned())];
+        assert!(slept("map milliseconds") >= 3 * 20, "{counters:?}");
+        assert!(slept("reduce milliseconds") >= 2 * 30, "{counters:?}");
+    }
 }
