@@ -168,6 +168,7 @@ fn every_example_computes_the_same_on_a_cluster_and_here() {
     log_os(&mut runs);
     pi(&mut runs);
     random_text_writer(&mut runs);
+    random_writer(&mut runs);
     join(&mut runs);
     inverted_index(&mut runs);
     word_statistics(&mut runs);
@@ -401,6 +402,43 @@ fn random_text_writer(runs: &mut Runs) {
     }
     let bytes: usize = written.parts.values().map(Vec::len).sum();
     assert_eq!(written.counter("Random text writer", "bytes written"), bytes as i64);
+}
+
+fn random_writer(runs: &mut Runs) {
+    let sizes = ["--key-bytes", "3", "50", "--value-bytes", "0", "9000"];
+    let args = [&["--maps", "3", "--megabytes-per-map", "1.5"], &sizes[..], &["@random"]].concat();
+    let written = runs.both("random_writer", &args);
+    assert_eq!(written.parts.len(), 3);
+    let (mut keys, mut seen) = (BTreeSet::new(), [0u64; 256]);
+    let mut records = 0;
+    for (name, part) in &written.parts {
+        let mut rest = &part[..];
+        let mut field = || {
+            let (length, after) = rest.split_first_chunk().unwrap();
+            let (field, after) = after.split_at(u32::from_be_bytes(*length) as usize);
+            rest = after;
+            (field, after.is_empty())
+        };
+        loop {
+            let ((key, _), (value, last)) = (field(), field());
+            assert!((3..=50).contains(&key.len()) && value.len() <= 9000, "{name}");
+            value.iter().for_each(|byte| seen[usize::from(*byte)] += 1);
+            keys.insert(key);
+            records += 1;
+            if last {
+                let before = part.len() - key.len() - value.len() - 8;
+                assert!(before < 1_500_000 && part.len() >= 1_500_000, "{name}: {}", part.len());
+                break;
+            }
+        }
+    }
+    // Of keys of three bytes a few may be equal by chance; no byte is rarer or more frequent than chance has it.
+    assert!(keys.len() + 3 > records, "{} keys in {records} records", keys.len());
+    let mean = seen.iter().sum::<u64>() / 256;
+    assert!(seen.iter().all(|count| count.abs_diff(mean) < mean / 20), "{seen:?}");
+    let bytes: usize = written.parts.values().map(Vec::len).sum();
+    assert_eq!(written.counter("Random writer", "bytes written"), bytes as i64);
+    assert_eq!(written.counter("Random writer", "records written"), records as i64);
 }
 
 fn join(runs: &mut Runs) {
