@@ -1,3 +1,5 @@
 //! Job programs that hfs brings along.
 
+pub mod grep;
+pub mod tera;
 pub mod wordcount;

@@ -13,3 +13,4 @@ mod independent_client;
 mod jobs;
 mod model;
 mod quickstart;
+mod tera;

@@ -1,0 +1,16 @@
+//! Hadoop's TeraGen, TeraSort and TeraValidate: making, sorting and checking rows of 100 bytes whose first
+//! ten are the key. The rows, the report and the checksums are those of Hadoop's programs.
+
+mod files;
+mod generate;
+mod row;
+mod sort;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub use files::{Row, RowInput, RowOutput, RowReader, RowWriter, Rows};
+pub use generate::generate;
+pub use row::{KEY_BYTES, ROW_BYTES, Random, checksum, write_row};
+pub use sort::sort;
+pub use validate::validate;
