@@ -62,7 +62,7 @@ fn read_counts(output: &[u8]) -> BTreeMap<Vec<u8>, u64> {
 }
 
 /// Puts the hard text into `/in` with blocks of 1 MiB and gives its counts.
-fn put_text(cluster: &TestCluster) -> BTreeMap<Vec<u8>, u64> {
+pub fn put_text(cluster: &TestCluster) -> BTreeMap<Vec<u8>, u64> {
     let text = hard_text();
     let local = cluster.scratch().join("text");
     std::fs::write(&local, &text).unwrap();
@@ -77,7 +77,7 @@ pub fn run_example(cluster: &TestCluster, name: &str, args: &[&str]) -> Output {
     spawn_example(cluster, name, args).wait_with_output().unwrap()
 }
 
-fn spawn_example(cluster: &TestCluster, name: &str, args: &[&str]) -> Child {
+pub fn spawn_example(cluster: &TestCluster, name: &str, args: &[&str]) -> Child {
     let program = example(name);
     assert!(program.exists(), "{} is not built", program.display());
     std::process::Command::new(program)
@@ -92,7 +92,7 @@ fn spawn_example(cluster: &TestCluster, name: &str, args: &[&str]) -> Child {
         .unwrap()
 }
 
-fn assert_counts(cluster: &TestCluster, dir: &str, expected: &BTreeMap<Vec<u8>, u64>) {
+pub fn assert_counts(cluster: &TestCluster, dir: &str, expected: &BTreeMap<Vec<u8>, u64>) {
     let output = cluster.hfs(&["cat", &format!("{dir}/part-r-*")]).unwrap();
     assert!(read_counts(&output) == *expected, "the counts in {dir} are not the text's");
     cluster.hfs(&["test", "-e", &format!("{dir}/_SUCCESS")]).unwrap();
@@ -160,7 +160,7 @@ fn fault_43_a_worker_dies_in_the_middle_of_a_job() {
 }
 
 /// How many maps of the newest job have succeeded.
-fn maps_done(cluster: &TestCluster) -> Option<u64> {
+pub fn maps_done(cluster: &TestCluster) -> Option<u64> {
     let list = cluster.hfs(&["job", "list", "--json"]).ok()?;
     let text = String::from_utf8(list).ok()?;
     let value: serde_json::Value = serde_json::from_str(text.trim()).ok()?;

@@ -13,4 +13,5 @@ mod independent_client;
 mod jobs;
 mod model;
 mod quickstart;
+mod task_faults;
 mod tera;

@@ -11,6 +11,10 @@ use crate::history::record::{
 use crate::job::{AttemptEnd, SegmentAt, TaskState};
 use crate::workers::WorkerKey;
 
+/// A worker ends a silent attempt itself, and with its last words; it has so much longer for that before
+/// the tracker gives the attempt up without them.
+const SILENCE_GRACE_MS: u64 = 5_000;
+
 impl Scheduler {
     pub(super) fn progress(
         &mut self,
@@ -43,7 +47,8 @@ impl Scheduler {
         let Some(job) = self.jobs.get(&id.task.job) else { return };
         let timeout_ms = job.spec.task_timeout_ms;
         let Some((attempt, running)) = job.running(id) else { return };
-        let (worker, due) = (attempt.worker, running.last_heard_ms.saturating_add(timeout_ms));
+        let patience_ms = timeout_ms.saturating_add(SILENCE_GRACE_MS);
+        let (worker, due) = (attempt.worker, running.last_heard_ms.saturating_add(patience_ms));
         if due > now.steady_ms {
             self.set_timer(due, Timer::Attempt(id));
             return;

@@ -336,7 +336,8 @@ fn an_attempt_that_says_nothing_is_killed_and_counts_as_failed() {
     let mut stage = Stage::new();
     let (a, _) = stage.worker("a", "ha", 1);
     let map = launches(&stage.submit(&[&[]], 0))[0];
-    for _ in 0..11 {
+    // Its time-out and the grace that its worker has.
+    for _ in 0..12 {
         stage.event(Event::Heartbeat(a));
         assert!(kills(&stage.pass(5_000)).is_empty());
     }

@@ -16,7 +16,7 @@ use tokio::net::unix::pipe;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
     AttemptLog, Child, Failed, Happened, Limits, MESSAGE_BYTES_MAX, Order, ProcessId, Start,
@@ -39,6 +39,8 @@ struct Driver {
     log: AttemptLog,
     /// What the attempt works on, for the sentence of a failure that the task can't tell itself.
     doing: String,
+    /// How long the attempt may report nothing. None: for ever.
+    silence: Option<Duration>,
     orders: mpsc::Receiver<Order>,
     events: mpsc::Sender<(ProcessId, Happened)>,
     /// Map outputs that were told before the process could be told anything.
@@ -59,6 +61,7 @@ enum Next {
     Order(Option<Order>),
     Exited(io::Result<ExitStatus>),
     Printed,
+    Silent,
 }
 
 pub(super) async fn drive(
@@ -100,6 +103,7 @@ pub(super) async fn drive(
         output,
         log,
         doing: doing(&work),
+        silence: silence(&work),
         orders,
         events: events_of_driver,
         early: Vec::new(),
@@ -129,6 +133,12 @@ fn doing(work: &Work) -> String {
         Some(LaunchTask::Reduce(reduce)) => format!("in partition {}", reduce.partition),
         None => "at the start".to_owned(),
     }
+}
+
+/// The job's `mapreduce.task.timeout`.
+fn silence(work: &Work) -> Option<Duration> {
+    let ms = work.launch.job.as_ref().map_or(0, |job| job.task_timeout_ms);
+    (ms > 0).then(|| Duration::from_millis(ms))
 }
 
 fn program_name(work: &Work) -> String {
@@ -219,6 +229,7 @@ impl Driver {
             work = self.idle(&mut task).await?;
             self.child.allow(work.memory, self.limits.processes);
             self.doing = doing(&work);
+            self.silence = silence(&work);
             self.log = AttemptLog::create(&work.log, self.limits.log_limit);
         }
     }
@@ -234,7 +245,9 @@ impl Driver {
                 return Ended::Failed(self.lost_contact(&e).await);
             }
         }
+        let mut heard_at = Instant::now();
         loop {
+            let silence = self.silence.map(|silence| heard_at + silence);
             let next = tokio::select! {
                 message = task.read() => Next::Message(message),
                 order = self.orders.recv() => Next::Order(order),
@@ -242,10 +255,13 @@ impl Driver {
                     Err(io::Error::other("the thread that waits for the process died"))
                 })),
                 () = printed(self.output.as_ref()) => Next::Printed,
+                () = passed(silence) => Next::Silent,
             };
             match next {
                 Next::Printed => self.take_output(),
+                Next::Silent => return Ended::Failed(self.silent()),
                 Next::Message(Ok(Some(FromTask { message: Some(message) }))) => {
+                    heard_at = Instant::now();
                     if let Some(ended) = self.heard(&attempt, message).await {
                         return ended;
                     }
@@ -359,6 +375,19 @@ impl Driver {
         Failed { message: "killed".to_owned(), killed: true, ..Failed::default() }
     }
 
+    /// The worker knows best when it last heard of a task and has its last words; the jobtracker's own
+    /// clock is for workers that hang.
+    fn silent(&self) -> Failed {
+        let seconds = self.silence.unwrap_or_default().as_secs_f64();
+        let message = format!(
+            "the task was killed because it reported nothing for {seconds} s, {}; let it call \
+             Context::progress between long steps, or raise the limit with -D \
+             mapreduce.task.timeout=MILLISECONDS",
+            self.doing
+        );
+        Failed { message, ..Failed::default() }
+    }
+
     /// The socket broke: most likely the process has died, and how is what people want to know.
     async fn lost_contact(&mut self, error: &io::Error) -> Failed {
         if let Ok(Ok(status)) = timeout(LEAVE_WAIT, &mut self.child.exit).await {
@@ -427,6 +456,14 @@ async fn printed(output: Option<&pipe::Receiver>) {
         Some(output) => {
             let _ = output.readable().await;
         }
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until a moment has passed; for ever when there is none.
+async fn passed(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
     }
 }
