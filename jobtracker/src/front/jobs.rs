@@ -75,10 +75,10 @@ impl Jobs {
         let Some(job) = request.job.as_ref().filter(|job| !job.output_dir.is_empty()) else {
             return Ok(());
         };
-        let exists = timeout(OUTPUT_CHECK_WAIT, self.store.exists(job, &job.output_dir)).await;
-        match exists {
-            Ok(Ok(false)) => Ok(()),
-            Ok(Ok(true)) => Err(Status::already_exists(format!(
+        let there = timeout(OUTPUT_CHECK_WAIT, self.store.file_id(job, &job.output_dir)).await;
+        match there {
+            Ok(Ok(None)) => Ok(()),
+            Ok(Ok(Some(_))) => Err(Status::already_exists(format!(
                 "the output directory {} exists already; remove it or choose another",
                 job.output_dir
             ))),

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!  <dir>/tracker.json          when it first started, how often it started, the highest job number
-//!  <dir>/jobs/<job id>.log     "HFSJOB01", then records: length u32, crc32 u32, protobuf
+//!  <dir>/jobs/<job id>.log     "HFSJOB02", then records (docs/formats.md)
 //! ```
 //!
-//! Numbers are little-endian. A file per job rather than one for all: an ended job goes by deleting
+//! A file per job rather than one for all: an ended job goes by deleting
 //! its file, a damaged file costs one job, and nothing has ever to be compacted. Submissions that
 //! come in together share the thread and the wait, not the fsync; at 200 µs each that is no matter.
 

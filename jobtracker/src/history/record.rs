@@ -163,7 +163,12 @@ pub struct OutputLost {
 
 /// All tasks are done.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct JobCommitting {}
+pub struct JobCommitting {
+    /// The file id of the directory that will be renamed to the output directory: whoever finds the
+    /// output directory knows by it whether the rename was done. 0 in a job without output.
+    #[prost(uint64, tag = "1")]
+    pub output_id: u64,
+}
 
 /// The job will not succeed.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -174,6 +179,9 @@ pub struct Ending {
     /// Why.
     #[prost(string, tag = "2")]
     pub message: String,
+    /// Not 0: a rename of this directory to the output directory was tried, and may have been done.
+    #[prost(uint64, tag = "3")]
+    pub output_id: u64,
 }
 
 /// The job has ended.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::Record;
-use super::log::{self, HistoryError, JobLog};
+use super::log::{HistoryError, JobLog};
 use super::record::Entry;
 
 /// Records that may wait for the thread. A full queue holds back the tracker's loop, which is the
@@ -143,13 +143,10 @@ impl Files {
         let mut waiting: BTreeMap<JobId, Vec<oneshot::Sender<Result<(), String>>>> =
             BTreeMap::new();
         let mut over = Vec::new();
-        let mut bytes = Vec::new();
         for order in batch {
             match order {
                 Order::Append { job, record, durable } => {
-                    bytes.clear();
-                    log::encode(&record, &mut bytes);
-                    self.append(job, &record, &bytes);
+                    self.append(job, &record);
                     if matches!(record.entry, Some(Entry::Ended(_))) {
                         over.push(job);
                     }
@@ -178,11 +175,15 @@ impl Files {
             }
         }
         for job in over {
-            self.open.remove(&job);
+            if let Some(Ok(mut log)) = self.open.remove(&job)
+                && let Err(e) = log.append_end()
+            {
+                tracing::warn!("the end of {job}'s history has no mark: {e}");
+            }
         }
     }
 
-    fn append(&mut self, job: JobId, record: &Record, bytes: &[u8]) {
+    fn append(&mut self, job: JobId, record: &Record) {
         if let Some(Entry::Submitted(_)) = record.entry {
             let dir = &self.jobs_dir;
             let slot = JobLog::create(dir, job).and_then(|log| {
@@ -196,7 +197,7 @@ impl Files {
         }
         let Some(slot) = self.open.get_mut(&job) else { return };
         if let Ok(log) = slot
-            && let Err(e) = log.append(bytes)
+            && let Err(e) = log.append(record)
         {
             *slot = Err(e.to_string());
         }

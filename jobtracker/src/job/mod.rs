@@ -31,11 +31,13 @@ pub const FAILURES_KEPT: usize = 50;
 /// Where a job is in its life.
 ///
 /// ```text
-///  Preparing ──durable──► Running ──all tasks done──► Committing ──renamed──► Ended(Succeeded)
-///      │                     │                            │
-///      └─────────────────────┴── killed, or failed ───────┘
-///                            ▼
-///                         Ending ── attempts gone, staging directory deleted ──► Ended(Failed | Killed)
+///  Preparing ──durable──► Running ──all tasks done, no twin left──► Sealing ──► Committing ──renamed──► Ended(Succeeded)
+///      │                     │                                         │            │                      ▲
+///      └─────────────────────┴────────────── killed, or failed ────────┴────────────┘                      │
+///                            ▼                                                        it was renamed after all
+///                         Ending ── attempts gone, staging directory deleted ──────────────────────────────┤
+///                                                                                                          ▼
+///                                                                                              Ended(Failed | Killed)
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
@@ -43,8 +45,10 @@ pub enum Phase {
     Preparing,
     /// Tasks wait and run.
     Running,
-    /// The staging directory becomes the output directory. No way back from here but an error.
-    Committing,
+    /// The directory with the files of all tasks gets its mark. Nothing can be seen of it yet.
+    Sealing,
+    /// The directory of this file id becomes the output directory. No way back from here but an error.
+    Committing(u64),
     /// It will not succeed.
     Ending(Ending),
     /// Over.
@@ -58,6 +62,9 @@ pub struct Ending {
     pub state: JobState,
     /// Whether the staging directory is being deleted already.
     pub cleaning: bool,
+    /// The file id of the directory whose rename to the output directory was tried without a clear
+    /// answer. 0: none. If it turns out to be the output directory, the job has succeeded.
+    pub output_id: u64,
 }
 
 /// How many tasks of a kind are where. Kept by [`Job`]'s methods.
@@ -134,8 +141,8 @@ pub struct Job {
     pub finish_ms: u64,
     /// A sentence for people.
     pub message: String,
-    /// Whether an earlier tracker may have performed the commit already.
-    pub recovered: bool,
+    /// Output files of the tasks that are done.
+    pub output_files: u64,
 }
 
 impl Job {
@@ -173,7 +180,7 @@ impl Job {
             start_ms: 0,
             finish_ms: 0,
             message: String::new(),
-            recovered: false,
+            output_files: 0,
         }
     }
 
@@ -356,6 +363,7 @@ impl Job {
             return false;
         }
         let counters = committing.counters.clone();
+        self.output_files += committing.files.len() as u64;
         self.count(&counters, 1);
         let success = Success { attempt: id.number, segment: None, counters, fetch_reports: 0 };
         self.set_state(id.task, TaskState::Succeeded(success));

@@ -117,10 +117,11 @@ impl Replayed {
                     job.output_lost(id.task, lost.counts, &lost.message);
                 }
             }
-            Entry::JobCommitting(_) => job.phase = Phase::Committing,
+            Entry::JobCommitting(record) => job.phase = Phase::Committing(record.output_id),
             Entry::Ending(ending) => {
                 let state = JobState::try_from(ending.state).unwrap_or(JobState::Failed);
-                job.phase = Phase::Ending(Ending { state, cleaning: false });
+                let output_id = ending.output_id;
+                job.phase = Phase::Ending(Ending { state, cleaning: false, output_id });
                 job.message = ending.message;
             }
             Entry::Submitted(_) => return Err("a second submission".to_owned()),

@@ -30,7 +30,7 @@ impl Job {
         match &self.phase {
             Phase::Preparing => JobState::Preparing,
             Phase::Running | Phase::Ending(_) => JobState::Running,
-            Phase::Committing => JobState::Committing,
+            Phase::Sealing | Phase::Committing(_) => JobState::Committing,
             Phase::Ended(state) => *state,
         }
     }

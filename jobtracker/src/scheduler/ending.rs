@@ -3,20 +3,41 @@
 use hfs_protocol::ids::JobId;
 use hfs_protocol::proto::job::JobState;
 
-use super::{Action, Durability, EndedJob, Now, Scheduler};
-use crate::history::record::{self, Entry};
+use super::{Action, Cleaned, CommitError, Durability, EndedJob, Now, Scheduler};
+use crate::history::record::{self, Entry, Record};
 use crate::job::{Detail, Ending, Phase};
 
 impl Scheduler {
-    /// Begins the commit when the last task is done.
+    /// Begins the commit when the last task is done and no attempt is left that could still write.
     pub(super) fn commit_if_done(&mut self, id: JobId, out: &mut Vec<Action>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        if job.runs() && job.all_done() {
-            job.phase = Phase::Committing;
-            let record = Entry::JobCommitting(record::JobCommitting {}).into();
-            out.push(Action::Journal(id, record, Durability::Synced));
-            out.push(Action::CommitJob(id, job.recovered));
+        if job.runs() && job.all_done() && job.occupied == 0 {
+            job.phase = Phase::Sealing;
+            out.push(Action::SealJob(id, job.output_files));
             out.push(Action::Changed(id));
+        }
+    }
+
+    /// The directory that will be the output is known by its file id. Once that is written down its
+    /// rename can be told from any other directory's, whoever dies.
+    pub(super) fn job_sealed(
+        &mut self,
+        now: Now,
+        id: JobId,
+        result: Result<u64, CommitError>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.phase == Phase::Sealing) else {
+            return;
+        };
+        match result {
+            Ok(output_id) => {
+                job.phase = Phase::Committing(output_id);
+                let record = Entry::JobCommitting(record::JobCommitting { output_id }).into();
+                out.push(Action::Journal(id, record, Durability::Synced));
+                out.push(Action::CommitJob(id, output_id));
+            }
+            Err(error) => self.commit_failed(now, id, 0, &error, out),
         }
     }
 
@@ -24,20 +45,34 @@ impl Scheduler {
         &mut self,
         now: Now,
         id: JobId,
-        result: Result<(), String>,
+        result: Result<(), CommitError>,
         out: &mut Vec<Action>,
     ) {
-        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.phase == Phase::Committing) else {
+        let Some(Phase::Committing(output_id)) = self.jobs.get(&id).map(|job| &job.phase) else {
             return;
         };
+        let output_id = *output_id;
         match result {
             Ok(()) => self.finish(now, id, JobState::Succeeded, out),
-            Err(why) => {
-                let output = job.spec.output_dir.clone();
-                let message = format!("the output could not be committed to {output}: {why}");
-                self.begin_ending(now, id, JobState::Failed, &message, out);
+            Err(error) => {
+                let output_id = if error.unclear { output_id } else { 0 };
+                self.commit_failed(now, id, output_id, &error, out);
             }
         }
+    }
+
+    fn commit_failed(
+        &mut self,
+        now: Now,
+        id: JobId,
+        output_id: u64,
+        error: &CommitError,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let (output, why) = (&job.spec.output_dir, &error.message);
+        let message = format!("the output could not be committed to {output}: {why}");
+        self.begin_ending(now, id, JobState::Failed, &message, output_id, out);
     }
 
     /// Someone wants the job ended. Comes too late for one that is committing or over.
@@ -45,7 +80,7 @@ impl Scheduler {
         let Some(job) = self.jobs.get(&id) else { return };
         if matches!(job.phase, Phase::Preparing | Phase::Running) {
             let message = if reason.is_empty() { "killed" } else { reason };
-            self.begin_ending(now, id, JobState::Killed, message, out);
+            self.begin_ending(now, id, JobState::Killed, message, 0, out);
         }
     }
 
@@ -53,7 +88,7 @@ impl Scheduler {
     pub(super) fn fail_job(&mut self, now: Now, id: JobId, message: &str, out: &mut Vec<Action>) {
         let Some(job) = self.jobs.get(&id) else { return };
         if matches!(job.phase, Phase::Preparing | Phase::Running) {
-            self.begin_ending(now, id, JobState::Failed, message, out);
+            self.begin_ending(now, id, JobState::Failed, message, 0, out);
         }
     }
 
@@ -69,17 +104,24 @@ impl Scheduler {
         id: JobId,
         state: JobState,
         message: &str,
+        output_id: u64,
         out: &mut Vec<Action>,
     ) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.phase = Phase::Ending(Ending { state, cleaning: false });
-        job.message = message.to_owned();
-        let record = record::Ending { state: state.into(), message: message.to_owned() };
-        out.push(Action::Journal(id, Entry::Ending(record).into(), Durability::Buffered));
+        let ending = Ending { state, cleaning: false, output_id };
+        message.clone_into(&mut job.message);
+        out.push(Action::Journal(id, ending_record(&ending, message), Durability::Buffered));
         out.push(Action::Changed(id));
+        job.phase = Phase::Ending(ending);
         for (attempt, worker) in job.running_attempts() {
             self.kill_attempt(now, attempt, worker, "the job has ended", out);
         }
+        self.clean_if_idle(id, out);
+    }
+
+    /// What may be possible now that no attempt of the job holds a slot, or one less does.
+    pub(super) fn go_on_if_idle(&mut self, id: JobId, out: &mut Vec<Action>) {
+        self.commit_if_done(id, out);
         self.clean_if_idle(id, out);
     }
 
@@ -95,10 +137,9 @@ impl Scheduler {
             && !ending.cleaning
         {
             ending.cleaning = true;
-            let record =
-                record::Ending { state: ending.state.into(), message: job.message.clone() };
-            out.push(Action::Journal(id, Entry::Ending(record).into(), Durability::Synced));
-            out.push(Action::CleanJob(id));
+            let record = ending_record(ending, &job.message);
+            out.push(Action::Journal(id, record, Durability::Synced));
+            out.push(Action::CleanJob(id, ending.output_id));
         }
     }
 
@@ -106,14 +147,26 @@ impl Scheduler {
         &mut self,
         now: Now,
         id: JobId,
-        result: Result<(), String>,
+        result: Result<Cleaned, CommitError>,
         out: &mut Vec<Action>,
     ) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let Phase::Ending(Ending { state, .. }) = job.phase else { return };
-        if let Err(why) = result {
-            let staging = &job.spec.staging_dir;
-            job.message = format!("{} (its directory {staging} is left: {why})", job.message);
+        let Phase::Ending(Ending { mut state, output_id, .. }) = job.phase else { return };
+        match result {
+            Ok(Cleaned::Gone) => {}
+            Ok(Cleaned::Committed) => {
+                state = JobState::Succeeded;
+                job.message.clear();
+            }
+            Err(CommitError { message: why, .. }) => {
+                let (output, staging) = (&job.spec.output_dir, &job.spec.staging_dir);
+                let doubt = match output_id {
+                    0 => String::new(),
+                    _ => format!("; if {output} is there now, it is this job's and whole"),
+                };
+                let told = &job.message;
+                job.message = format!("{told} (its directory {staging} is left: {why}{doubt})");
+            }
         }
         self.finish(now, id, state, out);
     }
@@ -151,4 +204,10 @@ impl Scheduler {
             out.push(Action::DropHistory(oldest));
         }
     }
+}
+
+fn ending_record(ending: &Ending, message: &str) -> Box<Record> {
+    let Ending { state, output_id, .. } = *ending;
+    let message = message.to_owned();
+    Entry::Ending(record::Ending { state: state.into(), message, output_id }).into()
 }

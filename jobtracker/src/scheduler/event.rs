@@ -53,6 +53,38 @@ pub struct Registration {
     pub reports: Vec<Report>,
 }
 
+/// Why a step of a commit was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitError {
+    /// What went wrong.
+    pub message: String,
+    /// The file system gave no clear answer: the step may have been done, or may still be.
+    pub unclear: bool,
+}
+
+impl CommitError {
+    /// It was refused: nothing was done and nothing will be.
+    #[must_use]
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self { message: message.into(), unclear: false }
+    }
+
+    /// It may have been done.
+    #[must_use]
+    pub fn unclear(message: impl Into<String>) -> Self {
+        Self { message: message.into(), unclear: true }
+    }
+}
+
+/// What was found when a job was cleaned up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleaned {
+    /// Nothing of the job is left.
+    Gone,
+    /// Its output directory is there and whole: the commit without a clear answer was done.
+    Committed,
+}
+
 /// What happened.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -77,11 +109,13 @@ pub enum Event {
     /// A reduce could not get or not trust a map's output.
     FetchFailed(WorkerKey, FetchFailed),
     /// [`Action::CommitTask`] was done, or could not be for this reason.
-    TaskCommitted(AttemptId, Result<(), String>),
+    TaskCommitted(AttemptId, Result<(), CommitError>),
+    /// [`Action::SealJob`] was done, and this is the directory's file id; or it could not be.
+    JobSealed(JobId, Result<u64, CommitError>),
     /// [`Action::CommitJob`] was done, or could not be for this reason.
-    JobCommitted(JobId, Result<(), String>),
+    JobCommitted(JobId, Result<(), CommitError>),
     /// [`Action::CleanJob`] was done, or could not be for this reason.
-    JobCleaned(JobId, Result<(), String>),
+    JobCleaned(JobId, Result<Cleaned, CommitError>),
     /// A deadline passed ([`super::Scheduler::next_deadline_ms`]).
     Tick,
 }
@@ -112,12 +146,21 @@ pub enum Action {
     /// End the connection: the worker must register again.
     CloseWorker(WorkerKey, String),
     /// Move the files of the attempt that won to the job's staging directory.
-    CommitTask(AttemptId, Vec<OutputFile>),
-    /// Turn the staging directory into the output directory. True when an earlier tracker may have
-    /// done it already.
-    CommitJob(JobId, bool),
-    /// Delete the staging directory.
-    CleanJob(JobId),
+    CommitTask {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its files.
+        files: Vec<OutputFile>,
+        /// An earlier tracker may have done it already.
+        again: bool,
+    },
+    /// Mark the directory with the files of all tasks as whole and find its file id. It has to be there
+    /// when tasks had output files: so many.
+    SealJob(JobId, u64),
+    /// Rename the directory of this file id to the output directory. It may have been done before.
+    CommitJob(JobId, u64),
+    /// Delete the staging directory, and find out what became of the rename of this file id, if it is not 0.
+    CleanJob(JobId, u64),
     /// The job's status is another one.
     Changed(JobId),
     /// Nobody can ask about the job any more: its history can go.

@@ -32,7 +32,9 @@ use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
 use hfs_protocol::proto::job::{JobStatus, SubmitRequest};
 use hfs_protocol::proto::task::MapOutput;
 
-pub use event::{Action, Durability, Event, Failure, Now, Registration, Report};
+pub use event::{
+    Action, Cleaned, CommitError, Durability, Event, Failure, Now, Registration, Report,
+};
 pub use queue::{MapQueue, Turn};
 
 use crate::history::record::{Entry, Submitted};
@@ -204,6 +206,7 @@ impl Scheduler {
             Event::Report(worker, report) => self.report(now, worker, report, out),
             Event::FetchFailed(worker, report) => self.fetch_failed(now, worker, &report, out),
             Event::TaskCommitted(id, result) => self.task_committed(now, id, result, out),
+            Event::JobSealed(id, result) => self.job_sealed(now, id, result, out),
             Event::JobCommitted(id, result) => self.job_committed(now, id, result, out),
             Event::JobCleaned(id, result) => self.job_cleaned(now, id, result, out),
             Event::Tick => self.tick(now, out),

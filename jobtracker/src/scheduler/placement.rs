@@ -221,7 +221,7 @@ impl Scheduler {
         self.fresh.insert(key);
         if let Some(job) = self.jobs.get_mut(&id.task.job) {
             job.occupied = job.occupied.saturating_sub(1);
-            self.clean_if_idle(id.task.job, out);
+            self.go_on_if_idle(id.task.job, out);
         }
     }
 

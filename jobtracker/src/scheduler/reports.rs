@@ -4,7 +4,7 @@ use hfs_protocol::ids::{AttemptId, TaskId, TaskKind};
 use hfs_protocol::proto::job::AttemptFailure;
 use hfs_protocol::proto::task::{Done, FetchFailed, OutputFile, Progress};
 
-use super::{Action, Durability, Failure, Now, Report, Scheduler, Timer};
+use super::{Action, CommitError, Durability, Failure, Now, Report, Scheduler, Timer};
 use crate::history::record::{
     AttemptEnded, Entry, MapDone, OutputLost, TaskCommitted, TaskCommitting,
 };
@@ -133,7 +133,8 @@ impl Scheduler {
             if done.outputs.is_empty() {
                 self.task_committed(now, id, Ok(()), out);
             } else {
-                out.push(Action::CommitTask(id, done.outputs));
+                let files = done.outputs;
+                out.push(Action::CommitTask { attempt: id, files, again: false });
             }
         }
         self.kill_others(now, id, out);
@@ -310,7 +311,7 @@ impl Scheduler {
         &mut self,
         now: Now,
         id: AttemptId,
-        result: Result<(), String>,
+        result: Result<(), CommitError>,
         out: &mut Vec<Action>,
     ) {
         let Some(job) = self.jobs.get_mut(&id.task.job) else { return };
@@ -326,7 +327,7 @@ impl Scheduler {
                 out.push(Action::Changed(job_id));
                 self.commit_if_done(job_id, out);
             }
-            Err(message) => {
+            Err(CommitError { message, unclear }) => {
                 let moving = job.task(id.task).is_some_and(|task| {
                     matches!(&task.state, TaskState::Committing(c) if c.attempt == id.number)
                 });
@@ -336,7 +337,8 @@ impl Scheduler {
                 let worker = job.task(id.task).and_then(|t| t.attempt(id.number)).map(|a| a.worker);
                 if let Some(worker) = worker {
                     let message = format!("its output files could not be committed: {message}");
-                    self.attempt_failed(now, id, worker, &message, "", false, out);
+                    // A rename that may still be done could replace a file of the next attempt.
+                    self.attempt_failed(now, id, worker, &message, "", unclear, out);
                 }
             }
         }
@@ -349,7 +351,7 @@ pub(super) fn check_files(files: &[OutputFile]) -> Result<(), String> {
     for file in files {
         let name = &file.name;
         let odd = |part: &str| part.is_empty() || part == "." || part == "..";
-        if name.split('/').any(odd) || name == "_SUCCESS" || name.starts_with("_attempts") {
+        if name.split('/').any(odd) || name == "_SUCCESS" {
             return Err(format!("it gave an output file the name '{name}', which can't be used"));
         }
     }

@@ -26,23 +26,28 @@ impl Scheduler {
         let keys = self.adopt_workers(now, workers);
         let id = job.id;
         job.taken_ms = now.steady_ms;
-        job.recovered = true;
         let rename = |key: WorkerKey| keys.get(&key).copied().unwrap_or(key);
         job.failures_on = job.failures_on.iter().map(|(key, n)| (rename(*key), *n)).collect();
         job.worker_names =
             job.worker_names.iter().map(|(key, name)| (rename(*key), name.clone())).collect();
         let mut commits = Vec::new();
         let mut held: Vec<(WorkerKey, AttemptId)> = Vec::new();
+        // Attempts that ran when another one had won, and whose end did not reach the history.
+        let mut twins: Vec<(WorkerKey, AttemptId)> = Vec::new();
         let kinds = [(TaskKind::Map, &mut job.maps), (TaskKind::Reduce, &mut job.reduces)];
         for (kind, tasks) in kinds {
             for (index, task) in tasks.iter_mut().enumerate() {
                 let task_id = TaskId { job: id, kind, index: index as u32 };
+                let won = matches!(task.state, TaskState::Committing(_) | TaskState::Succeeded(_));
                 for attempt in &mut task.attempts {
                     attempt.worker = rename(attempt.worker);
                     if let AttemptState::Running(running) = &mut attempt.state {
                         running.last_heard_ms = now.steady_ms;
                         let attempt_id = AttemptId { task: task_id, number: attempt.number };
                         held.push((attempt.worker, attempt_id));
+                        if won {
+                            twins.push((attempt.worker, attempt_id));
+                        }
                     }
                 }
                 match &mut task.state {
@@ -56,7 +61,8 @@ impl Scheduler {
                     }
                     TaskState::Committing(committing) => {
                         let attempt = AttemptId { task: task_id, number: committing.attempt };
-                        commits.push(Action::CommitTask(attempt, committing.files.clone()));
+                        let files = committing.files.clone();
+                        commits.push(Action::CommitTask { attempt, files, again: true });
                     }
                     TaskState::Waiting | TaskState::Running => {}
                 }
@@ -81,8 +87,11 @@ impl Scheduler {
         self.enqueue_waiting(id);
         self.watch_for_workers(now, id);
         out.extend(commits);
+        for (worker, attempt) in twins {
+            self.kill_attempt(now, attempt, worker, "another attempt was first", out);
+        }
         match phase {
-            Phase::Committing => out.push(Action::CommitJob(id, true)),
+            Phase::Committing(output_id) => out.push(Action::CommitJob(id, output_id)),
             Phase::Ending(_) => {
                 let running =
                     self.jobs.get(&id).map(|job| job.running_attempts()).unwrap_or_default();

@@ -140,9 +140,14 @@ fn a_job_goes_from_submission_to_success() {
     let out = stage.done(maps[1]);
     assert!(wants(&out, |a| matches!(a, Action::FeedReduce(_, _, outputs) if outputs.len() == 1)));
     let out = stage.done(reduce[0]);
-    assert!(wants(&out, |a| matches!(a, Action::CommitTask(id, _) if *id == reduce[0].1)));
+    assert!(wants(
+        &out,
+        |a| matches!(a, Action::CommitTask { attempt, .. } if *attempt == reduce[0].1)
+    ));
     let out = stage.event(Event::TaskCommitted(reduce[0].1, Ok(())));
-    assert!(wants(&out, |a| matches!(a, Action::CommitJob(JOB, false))));
+    assert!(wants(&out, |a| matches!(a, Action::SealJob(JOB, 1))));
+    let out = stage.event(Event::JobSealed(JOB, Ok(9)));
+    assert!(wants(&out, |a| matches!(a, Action::CommitJob(JOB, 9))));
     let out = stage.event(Event::JobCommitted(JOB, Ok(())));
     assert!(wants(&out, |a| matches!(a, Action::ForgetJob(..))));
     assert_eq!(stage.ended().0, JobState::Succeeded);
@@ -186,8 +191,8 @@ fn a_task_fails_its_job_after_its_last_try_and_tries_elsewhere_first() {
     let third = launches(&stage.fails(second))[0];
     let out = stage.fails(third);
     assert!(launches(&out).is_empty());
-    assert!(wants(&out, |a| matches!(a, Action::CleanJob(JOB))));
-    stage.event(Event::JobCleaned(JOB, Ok(())));
+    assert!(wants(&out, |a| matches!(a, Action::CleanJob(JOB, 0))));
+    stage.event(Event::JobCleaned(JOB, Ok(Cleaned::Gone)));
     let (state, message) = stage.ended();
     assert_eq!(state, JobState::Failed);
     assert!(message.contains("failed 3 times") && message.contains("boom"), "{message}");
@@ -200,7 +205,7 @@ fn a_fatal_failure_is_not_tried_again() {
     let map = launches(&stage.submit(&[&[]], 0))[0];
     let failure = Failure { message: "no such input".into(), fatal: true, ..Failure::default() };
     assert!(launches(&stage.failed(map, failure)).is_empty());
-    stage.event(Event::JobCleaned(JOB, Ok(())));
+    stage.event(Event::JobCleaned(JOB, Ok(Cleaned::Gone)));
     assert!(stage.ended().1.contains("no such input"));
 }
 
@@ -285,9 +290,9 @@ fn a_zombie_that_is_done_after_its_successor_changes_nothing() {
     let out = stage.event(Event::Registered(Box::new(registration)));
     assert_eq!(kills(&out), [zombie]);
     let out = stage.done(zombie);
-    assert!(!wants(&out, |a| matches!(a, Action::CommitTask(..))));
+    assert!(!wants(&out, |a| matches!(a, Action::CommitTask { .. })));
     let out = stage.event(Event::TaskCommitted(heir.1, Ok(())));
-    assert!(wants(&out, |a| matches!(a, Action::CommitJob(..))));
+    assert!(wants(&out, |a| matches!(a, Action::SealJob(..))));
 }
 
 #[test]
@@ -359,8 +364,8 @@ fn without_workers_a_job_fails_in_time_and_says_why() {
     stage.pass(59_999);
     assert!(stage.scheduler.ended.is_empty());
     let out = stage.pass(1);
-    assert!(wants(&out, |a| matches!(a, Action::CleanJob(JOB))));
-    stage.event(Event::JobCleaned(JOB, Ok(())));
+    assert!(wants(&out, |a| matches!(a, Action::CleanJob(JOB, 0))));
+    stage.event(Event::JobCleaned(JOB, Ok(Cleaned::Gone)));
     assert!(stage.ended().1.contains("no worker"));
 }
 
@@ -371,17 +376,17 @@ fn a_killed_job_is_cleaned_when_its_attempts_are_gone() {
     let map = launches(&stage.submit(&[&[]], 1))[0];
     let out = stage.event(Event::Kill(JOB, "by hand".into()));
     assert_eq!(kills(&out), [map]);
-    assert!(!wants(&out, |a| matches!(a, Action::CleanJob(_))));
+    assert!(!wants(&out, |a| matches!(a, Action::CleanJob(..))));
     let failure = Failure { killed: true, ..Failure::default() };
     let out = stage.failed(map, failure);
-    assert!(wants(&out, |a| matches!(a, Action::CleanJob(_))));
-    let clean = out.iter().position(|a| matches!(a, Action::CleanJob(_))).unwrap();
+    assert!(wants(&out, |a| matches!(a, Action::CleanJob(..))));
+    let clean = out.iter().position(|a| matches!(a, Action::CleanJob(..))).unwrap();
     assert!(
         matches!(&out[clean - 1], Action::Journal(JOB, record, Durability::Synced)
             if matches!(record.entry, Some(Entry::Ending(_)))),
         "a restart must know that the job ends before what it wrote is gone"
     );
-    stage.event(Event::JobCleaned(JOB, Err("no namenode".into())));
+    stage.event(Event::JobCleaned(JOB, Err(CommitError::unclear("no namenode"))));
     let (state, message) = stage.ended();
     assert_eq!(state, JobState::Killed);
     assert!(message.contains("by hand") && message.contains("no namenode"));
@@ -391,9 +396,78 @@ fn a_killed_job_is_cleaned_when_its_attempts_are_gone() {
 fn a_job_without_splits_and_reduces_just_commits() {
     let mut stage = Stage::new();
     let out = stage.submit(&[], 0);
-    assert!(wants(&out, |a| matches!(a, Action::CommitJob(JOB, false))));
-    let out = stage.event(Event::JobCommitted(JOB, Err("full".into())));
-    assert!(wants(&out, |a| matches!(a, Action::CleanJob(JOB))));
+    assert!(wants(&out, |a| matches!(a, Action::SealJob(JOB, 0))));
+    let out = stage.event(Event::JobSealed(JOB, Err(CommitError::refused("full"))));
+    assert!(wants(&out, |a| matches!(a, Action::CleanJob(JOB, 0))));
+}
+
+/// Fault 45: the loser may be writing when its task is won. The output is sealed when it is gone.
+#[test]
+fn fault_45_a_job_is_not_sealed_while_a_loser_can_write() {
+    let mut stage = Stage::new();
+    let (a, _) = stage.worker("a", "ha", 1);
+    let loser = launches(&stage.submit(&[&[]], 0))[0];
+    stage.event(Event::Disconnected(a));
+    stage.worker("b", "hb", 1);
+    let winner = launches(&stage.pass(2_000))[0];
+    let profile = stage.scheduler.workers.get(a).unwrap().profile.clone();
+    let registration = Registration { profile, running: vec![loser.1], ..Registration::default() };
+    let out = stage.event(Event::Registered(Box::new(registration)));
+    assert_eq!(kills(&out), [loser]);
+    stage.done(winner);
+    let out = stage.event(Event::TaskCommitted(winner.1, Ok(())));
+    assert!(!wants(&out, |a| matches!(a, Action::SealJob(..))));
+    let out = stage.done(loser);
+    assert!(!wants(&out, |a| matches!(a, Action::CommitTask { .. })), "it comes too late");
+    assert!(wants(&out, |a| matches!(a, Action::SealJob(JOB, 1))));
+}
+
+#[test]
+fn a_loser_that_is_not_heard_of_is_not_waited_for_without_end() {
+    let mut stage = Stage::new();
+    let (a, _) = stage.worker("a", "ha", 1);
+    let loser = launches(&stage.submit(&[&[]], 0))[0];
+    stage.event(Event::Disconnected(a));
+    let (b, _) = stage.worker("b", "hb", 1);
+    let winner = launches(&stage.pass(2_000))[0];
+    let profile = stage.scheduler.workers.get(a).unwrap().profile.clone();
+    let registration = Registration { profile, running: vec![loser.1], ..Registration::default() };
+    stage.event(Event::Registered(Box::new(registration)));
+    stage.done(winner);
+    stage.event(Event::TaskCommitted(winner.1, Ok(())));
+    stage.pass(5_000);
+    stage.event(Event::Heartbeat(a));
+    stage.event(Event::Heartbeat(b));
+    let out = stage.pass(5_000);
+    assert!(wants(&out, |a| matches!(a, Action::SealJob(JOB, 1))));
+}
+
+#[test]
+fn a_commit_without_a_clear_answer_is_decided_by_what_is_found() {
+    for (found, state) in
+        [(Cleaned::Committed, JobState::Succeeded), (Cleaned::Gone, JobState::Failed)]
+    {
+        let mut stage = Stage::new();
+        stage.submit(&[], 0);
+        stage.event(Event::JobSealed(JOB, Ok(9)));
+        let out = stage.event(Event::JobCommitted(JOB, Err(CommitError::unclear("no answer"))));
+        assert!(wants(&out, |a| matches!(a, Action::CleanJob(JOB, 9))));
+        stage.event(Event::JobCleaned(JOB, Ok(found)));
+        assert_eq!(stage.ended().0, state);
+        assert_eq!(stage.ended().1.is_empty(), state == JobState::Succeeded);
+    }
+}
+
+#[test]
+fn a_task_whose_files_may_still_move_fails_its_job() {
+    let mut stage = Stage::new();
+    stage.worker("a", "ha", 1);
+    let map = launches(&stage.submit(&[&[]], 0))[0];
+    stage.done(map);
+    let out = stage.event(Event::TaskCommitted(map.1, Err(CommitError::unclear("no answer"))));
+    assert!(launches(&out).is_empty(), "a second attempt's file could be replaced");
+    stage.event(Event::JobCleaned(JOB, Ok(Cleaned::Gone)));
+    assert_eq!(stage.ended().0, JobState::Failed);
 }
 
 #[test]
@@ -401,7 +475,7 @@ fn odd_file_names_fail_the_attempt() {
     let mut stage = Stage::new();
     stage.worker("a", "ha", 1);
     let map = launches(&stage.submit(&[&[]], 0))[0];
-    for name in ["../up", "_SUCCESS", "a//b", "", "_attempts/x"] {
+    for name in ["../up", "_SUCCESS", "a//b", ""] {
         let file = OutputFile { path: "f".into(), name: name.into(), bytes: 1 };
         assert!(reports_check(&[file]).is_err(), "{name}");
     }

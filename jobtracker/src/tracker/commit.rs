@@ -1,23 +1,30 @@
 //! Turning what attempts wrote into the job's output, so that the output directory is absent or
-//! complete.
+//! complete, with the files of exactly one attempt of each task.
 //!
 //! ```text
 //!  <staging>/_attempts/<attempt>/part-r-00000   an attempt writes
-//!  <staging>/part-r-00000                       the attempt that won, renamed by the tracker
-//!  <staging>/_SUCCESS                           all tasks are in; `_attempts` is gone
-//!  <output>                                     the staging directory, renamed once
+//!  <staging>/_output/part-r-00000               the attempt that won, renamed by the tracker
+//!  <staging>/_output/_SUCCESS                   all tasks are in: sealed
+//!  <output>                                     `_output`, renamed once; then <staging> goes
 //! ```
 //!
-//! Each step can be done again after a crash: a rename whose source is gone and whose target is
-//! there has been done.
+//! An attempt that nobody waits for any more, because its worker was given up, writes below
+//! `_attempts` alone, so it can't reach the output however late it wakes.
+//!
+//! Each step can be done again after a crash. Whether a rename was done is told by the file id of the
+//! directory, which the rename keeps: it is written to the job's history before the rename.
 
 use hfs_protocol::ids::AttemptId;
 use hfs_protocol::proto::task::{JobSpec, OutputFile};
 
-use super::store::{Store, StoreError};
+use super::calls::Calls;
+use super::store::StoreError;
+use crate::scheduler::{Cleaned, CommitError};
 
 /// Where attempts write, in the staging directory.
 const ATTEMPTS: &str = "_attempts";
+/// What will be the output directory, in the staging directory.
+const OUTPUT: &str = "_output";
 /// The file that says that the output is whole.
 const SUCCESS: &str = "_SUCCESS";
 
@@ -30,166 +37,162 @@ pub fn attempt_dir(job: &JobSpec, attempt: AttemptId) -> String {
     format!("{}/{ATTEMPTS}/{attempt}", job.staging_dir)
 }
 
-/// Moves the files of the attempt that won into the staging directory.
+fn sealed_dir(job: &JobSpec) -> String {
+    format!("{}/{OUTPUT}", job.staging_dir)
+}
+
+/// Moves the files of the attempt that won to those of the other tasks. `again`: an earlier tracker may
+/// have done it.
 ///
 /// # Errors
-/// A sentence that names the file.
+/// A sentence that names the file. Unless it is unclear, none of the attempt's files will be moved any more.
 pub async fn commit_task(
-    store: &dyn Store,
-    job: &JobSpec,
+    calls: &Calls,
     attempt: AttemptId,
     files: &[OutputFile],
-) -> Result<(), String> {
+    again: bool,
+) -> Result<(), CommitError> {
+    let job = calls.job();
     let own = attempt_dir(job, attempt);
     if job.staging_dir.is_empty() && !files.is_empty() {
-        return Err("the job has no output directory, but its task wrote output files".to_owned());
+        let why = "the job has no output directory, but its task wrote output files";
+        return Err(CommitError::refused(why));
     }
     for file in files {
-        let from = source(&own, &file.path)?;
-        let to = format!("{}/{}", job.staging_dir, file.name);
-        if let Some((parent, _)) = file.name.rsplit_once('/') {
-            let parent = format!("{}/{parent}", job.staging_dir);
-            store.mkdirs(job, &parent).await.map_err(|e| e.message().to_owned())?;
-        }
-        match store.rename(job, &from, &to, true).await {
-            Ok(()) => {}
-            Err(StoreError::NotFound(why)) => {
-                let done = store.exists(job, &to).await.map_err(|e| e.message().to_owned())?;
-                if !done {
-                    return Err(why);
-                }
+        let Err(error) = move_file(calls, &own, file, again).await else { continue };
+        // A rename that was not answered may still be done, over a file of the next attempt, unless
+        // its source is gone.
+        return Err(match calls.delete(&own).await {
+            Ok(()) => CommitError::refused(error.message()),
+            Err(_) if matches!(error, StoreError::Unclear(_)) => {
+                CommitError::unclear(error.message())
             }
-            Err(e) => return Err(e.message().to_owned()),
-        }
+            Err(_) => CommitError::refused(error.message()),
+        });
     }
     Ok(())
 }
 
+async fn move_file(
+    calls: &Calls,
+    own: &str,
+    file: &OutputFile,
+    again: bool,
+) -> Result<(), StoreError> {
+    let from = source(own, &file.path)?;
+    let to = format!("{}/{}", sealed_dir(calls.job()), file.name);
+    let made = |e| match e {
+        // Not to be taken for the file that is not there.
+        StoreError::NotFound(why) => StoreError::Other(why),
+        e => e,
+    };
+    if let Some((parent, _)) = to.rsplit_once('/') {
+        calls.mkdirs(parent).await.map_err(made)?;
+    }
+    let why = match calls.rename(&from, &to, true).await {
+        Ok(true) => return Ok(()),
+        Ok(false) => format!("{from} is gone"),
+        Err(StoreError::NotFound(why)) if again => why,
+        Err(e) => return Err(e),
+    };
+    match calls.file_id(&to).await? {
+        Some(_) => Ok(()),
+        None => Err(StoreError::Other(why)),
+    }
+}
+
 /// A task names its files in full or from its directory on, and no others.
-fn source(own: &str, path: &str) -> Result<String, String> {
+fn source(own: &str, path: &str) -> Result<String, StoreError> {
     let full = if path.starts_with('/') { path.to_owned() } else { format!("{own}/{path}") };
     let inside = full.strip_prefix(own).and_then(|rest| rest.strip_prefix('/'));
     let odd = |part: &str| part.is_empty() || part == "." || part == "..";
     match inside {
         Some(rest) if !rest.split('/').any(odd) => Ok(full),
-        _ => Err(format!("the output file {path} is not in the attempt's directory {own}")),
+        _ => {
+            let why = format!("the output file {path} is not in the attempt's directory {own}");
+            Err(StoreError::Other(why))
+        }
     }
 }
 
-/// Makes the staging directory the output directory. `again`: an earlier tracker may have done it.
+/// Marks the directory with the files of all tasks, of which there are `files`, as whole. The answer is
+/// its file id; 0 in a job without output.
 ///
 /// # Errors
-/// A sentence. The output directory is then as it was.
-pub async fn commit_job(store: &dyn Store, job: &JobSpec, again: bool) -> Result<(), String> {
-    let (staging, output) = (&job.staging_dir, &job.output_dir);
+/// A sentence. Nothing can be seen of the output then.
+pub async fn seal_job(calls: &Calls, files: u64) -> Result<u64, CommitError> {
+    let job = calls.job();
+    if job.output_dir.is_empty() {
+        return Ok(0);
+    }
+    let sealed = sealed_dir(job);
+    let gone = || {
+        let why = format!("the files of its tasks are gone: somebody removed {sealed}");
+        CommitError::refused(why)
+    };
+    let refuse = |e: StoreError| CommitError::refused(e.message());
+    if files > 0 && calls.file_id(&sealed).await.map_err(refuse)?.is_none() {
+        return Err(gone());
+    }
+    calls.create_empty(&format!("{sealed}/{SUCCESS}")).await.map_err(refuse)?;
+    calls.file_id(&sealed).await.map_err(refuse)?.ok_or_else(gone)
+}
+
+/// Makes the sealed directory, of this file id, the output directory, and deletes what is left beside it.
+///
+/// # Errors
+/// A sentence. Unless it is unclear, the output directory is as it was and stays so.
+pub async fn commit_job(calls: &Calls, output_id: u64) -> Result<(), CommitError> {
+    let job = calls.job();
+    let output = &job.output_dir;
     if output.is_empty() {
         return Ok(());
     }
-    if again {
-        let left = store.exists(job, staging).await.map_err(|e| e.message().to_owned())?;
-        if !left && store.exists(job, output).await.map_err(|e| e.message().to_owned())? {
-            return Ok(());
+    let clear = |e: StoreError| match e {
+        StoreError::Unclear(why) => CommitError::unclear(why),
+        e => CommitError::refused(e.message()),
+    };
+    let renamed = match calls.rename(&sealed_dir(job), output, false).await {
+        Ok(done) => done,
+        Err(StoreError::NotFound(_) | StoreError::Exists(_)) => false,
+        Err(e) => return Err(clear(e)),
+    };
+    if !renamed {
+        let there = calls.file_id(output).await.map_err(|e| CommitError::unclear(e.message()))?;
+        if there != Some(output_id) {
+            return Err(CommitError::refused(match there {
+                Some(_) => format!(
+                    "{output} exists now and is not replaced; remove it or choose another output directory"
+                ),
+                None => format!("somebody removed {}", sealed_dir(job)),
+            }));
         }
     }
-    let attempts = format!("{staging}/{ATTEMPTS}");
-    let success = format!("{staging}/{SUCCESS}");
-    let (deleted, marked) =
-        futures::join!(store.delete(job, &attempts), store.create_empty(job, &success));
-    deleted.and(marked).map_err(|e| e.message().to_owned())?;
-    store.rename(job, staging, output, false).await.map_err(|e| match e {
-        StoreError::Exists(_) => format!(
-            "{output} exists now and is not replaced; remove it or choose another output directory"
-        ),
-        e => e.message().to_owned(),
-    })
+    // The output is there; what is left over does not make the job less done.
+    if let Err(e) = calls.delete(&job.staging_dir).await {
+        tracing::warn!("{} is left: {}", job.staging_dir, e.message());
+    }
+    Ok(())
 }
 
-/// Deletes what a job that did not succeed has written.
+/// Deletes what a job that did not succeed has written. When a rename of the directory with this file id
+/// had no clear answer, finds out what became of it: once the staging directory is gone nothing
+/// can be renamed out of it any more. `output_id` 0: there was none.
 ///
 /// # Errors
 /// A sentence.
-pub async fn clean_job(store: &dyn Store, job: &JobSpec) -> Result<(), String> {
+pub async fn clean_job(calls: &Calls, output_id: u64) -> Result<Cleaned, CommitError> {
+    let job = calls.job();
     if job.staging_dir.is_empty() {
-        return Ok(());
+        return Ok(Cleaned::Gone);
     }
-    store.delete(job, &job.staging_dir).await.map_err(|e| e.message().to_owned())
+    let explain = |e: StoreError| CommitError::unclear(e.message());
+    calls.delete(&job.staging_dir).await.map_err(explain)?;
+    if output_id != 0 && calls.file_id(&job.output_dir).await.map_err(explain)? == Some(output_id) {
+        return Ok(Cleaned::Committed);
+    }
+    Ok(Cleaned::Gone)
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use hfs_protocol::ids::{JobId, TaskId, TaskKind};
-
-    use super::super::memory::MemoryStore;
-    use super::*;
-
-    fn job() -> JobSpec {
-        JobSpec {
-            output_dir: "/out".into(),
-            staging_dir: "/._hfs_out_1".into(),
-            ..JobSpec::default()
-        }
-    }
-
-    fn attempt() -> AttemptId {
-        let job = JobId { tracker: 1, number: 1 };
-        AttemptId { task: TaskId { job, kind: TaskKind::Reduce, index: 0 }, number: 0 }
-    }
-
-    fn file(path: &str, name: &str) -> OutputFile {
-        OutputFile { path: path.into(), name: name.into(), bytes: 1 }
-    }
-
-    #[tokio::test]
-    async fn a_job_commits_once_and_again() {
-        let store = MemoryStore::default();
-        let (job, attempt) = (job(), attempt());
-        let own = attempt_dir(&job, attempt);
-        store.put(&format!("{own}/f"));
-        store.put(&format!("{own}/g"));
-        let files = [file(&format!("{own}/f"), "part-r-00000"), file("g", "side/one")];
-        commit_task(&store, &job, attempt, &files).await.unwrap();
-        commit_task(&store, &job, attempt, &files).await.unwrap();
-        commit_job(&store, &job, false).await.unwrap();
-        let made = ["/out/_SUCCESS", "/out/part-r-00000", "/out/side/one"];
-        assert_eq!(store.files(), made);
-        commit_job(&store, &job, true).await.unwrap();
-        assert_eq!(store.files(), made);
-    }
-
-    #[tokio::test]
-    async fn a_job_without_output_touches_nothing() {
-        let store = MemoryStore::default();
-        store.put("/mine");
-        let job = JobSpec::default();
-        assert_eq!(attempt_dir(&job, attempt()), "");
-        commit_task(&store, &job, attempt(), &[]).await.unwrap();
-        let files = [file("/mine", "part-r-00000")];
-        let error = commit_task(&store, &job, attempt(), &files).await.unwrap_err();
-        assert!(error.contains("no output directory"), "{error}");
-        commit_job(&store, &job, false).await.unwrap();
-        clean_job(&store, &job).await.unwrap();
-        assert_eq!(store.files(), ["/mine"]);
-    }
-
-    #[tokio::test]
-    async fn an_output_that_appeared_meanwhile_is_not_touched() {
-        let store = MemoryStore::default();
-        store.put("/out/mine");
-        let error = commit_job(&store, &job(), false).await.unwrap_err();
-        assert!(error.contains("/out exists"), "{error}");
-        clean_job(&store, &job()).await.unwrap();
-        assert_eq!(store.files(), ["/out/mine"]);
-    }
-
-    #[tokio::test]
-    async fn files_of_others_are_not_moved() {
-        let store = MemoryStore::default();
-        store.put("/secret");
-        for path in ["/secret", "../../../secret", "a/../../x", ""] {
-            let files = [file(path, "part")];
-            assert!(commit_task(&store, &job(), attempt(), &files).await.is_err(), "{path}");
-        }
-        assert_eq!(store.files(), ["/secret"]);
-    }
-}
+mod tests;

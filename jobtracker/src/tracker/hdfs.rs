@@ -49,17 +49,29 @@ fn explain(error: hfs_client::Error) -> StoreError {
     match error.kind() {
         ErrorKind::NotFound => StoreError::NotFound(message),
         ErrorKind::AlreadyExists => StoreError::Exists(message),
+        // In safe mode nothing is done, but soon it may be.
+        ErrorKind::Unreachable
+        | ErrorKind::TimedOut
+        | ErrorKind::Closed
+        | ErrorKind::Io
+        | ErrorKind::SafeMode => StoreError::Unclear(message),
         _ => StoreError::Other(message),
     }
 }
 
 impl Store for Hdfs {
-    fn exists<'a>(
+    fn file_id<'a>(
         &'a self,
         job: &'a JobSpec,
         path: &'a str,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(async move { self.file_system(job).await?.exists(path).await.map_err(explain) })
+    ) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
+        Box::pin(async move {
+            match self.file_system(job).await?.status(path).await.map_err(explain) {
+                Ok(status) => Ok(Some(status.file_id)),
+                Err(StoreError::NotFound(_)) => Ok(None),
+                Err(e) => Err(e),
+            }
+        })
     }
 
     fn mkdirs<'a>(

@@ -9,16 +9,22 @@ use hfs_protocol::proto::worker::tracker_message::Message as ToWorker;
 use hfs_protocol::proto::worker::{ForgetJob, KillAttempt, LaunchAttempt, LogData, ReduceInputs};
 use tokio::sync::oneshot;
 
+use super::calls::Calls;
 use super::handle::{LogRoute, Message};
 use super::links::Sent;
 use super::{Tracker, commit};
 use crate::history::Record;
 use crate::history::record::Entry;
-use crate::scheduler::{Action, Durability, Event};
+use crate::scheduler::{Action, CommitError, Durability, Event};
 use crate::workers::WorkerKey;
 
 /// The answer that a record is durable.
 type Durable = oneshot::Receiver<Result<(), String>>;
+
+/// The record that the next step of this job has to wait for.
+fn behind(pending: &mut Option<(JobId, Durable)>, job: JobId) -> Option<Durable> {
+    pending.take_if(|(id, _)| *id == job).map(|(_, durable)| durable)
+}
 
 impl Tracker {
     pub(super) fn perform(&mut self, actions: Vec<Action>) {
@@ -33,18 +39,24 @@ impl Tracker {
                 Action::Journal(job, record, Durability::Synced) => {
                     pending = self.journal(job, *record).map(|durable| (job, durable));
                 }
-                Action::CommitTask(attempt, files) => {
-                    let job = attempt.task.job;
-                    let wait = pending.take_if(|(id, _)| *id == job).map(|(_, durable)| durable);
-                    self.commit_task(attempt, files, wait);
+                Action::CommitTask { attempt, files, again } => {
+                    let wait = behind(&mut pending, attempt.task.job);
+                    self.commit_task(attempt, files, again, wait);
                 }
-                Action::CommitJob(job, again) => {
-                    let wait = pending.take_if(|(id, _)| *id == job).map(|(_, durable)| durable);
-                    self.commit_job(job, again, wait);
+                Action::SealJob(job, files) => {
+                    let work = async move |calls: Calls| commit::seal_job(&calls, files).await;
+                    self.start(job, None, work, move |result| Event::JobSealed(job, result));
                 }
-                Action::CleanJob(job) => {
-                    let wait = pending.take_if(|(id, _)| *id == job).map(|(_, durable)| durable);
-                    self.clean_job(job, wait);
+                Action::CommitJob(job, output_id) => {
+                    let wait = behind(&mut pending, job);
+                    let work =
+                        async move |calls: Calls| commit::commit_job(&calls, output_id).await;
+                    self.start(job, wait, work, move |result| Event::JobCommitted(job, result));
+                }
+                Action::CleanJob(job, output_id) => {
+                    let wait = behind(&mut pending, job);
+                    let work = async move |calls: Calls| commit::clean_job(&calls, output_id).await;
+                    self.start(job, wait, work, move |result| Event::JobCleaned(job, result));
                 }
                 Action::Launch(worker, attempt) => self.launch(worker, attempt),
                 Action::Kill(worker, attempt, reason) => {
@@ -100,60 +112,54 @@ impl Tracker {
         self.scheduler.jobs().get(&job).map(|job| Arc::clone(&job.spec))
     }
 
-    /// Starts work on the file system; its result comes back as an event. It ends, well or not,
+    /// Starts work on a job's file system; its result comes back as an event. It ends, well or not,
     /// within the configured time.
-    fn start<F>(
+    fn start<T, W, F>(
         &self,
+        job: JobId,
         wait: Option<Durable>,
-        work: impl FnOnce(Arc<dyn super::Store>) -> F + Send + 'static,
-        event: impl FnOnce(Result<(), String>) -> Event + Send + 'static,
+        work: W,
+        event: impl FnOnce(Result<T, CommitError>) -> Event + Send + 'static,
     ) where
-        F: Future<Output = Result<(), String>> + Send + 'static,
+        T: Send + 'static,
+        W: FnOnce(Calls) -> F + Send + 'static,
+        F: Future<Output = Result<T, CommitError>> + Send + 'static,
     {
+        let Some(spec) = self.spec(job) else { return };
         let own = self.own.clone();
-        let store = Arc::clone(&self.edges.store);
         let timeout = self.edges.commit_timeout;
+        let store = Arc::clone(&self.edges.store);
         let turns = Arc::clone(&self.commits);
+        let ready = async move {
+            if let Some(durable) = wait {
+                let gone = |_| Err("the writer of the history is gone".to_owned());
+                durable.await.unwrap_or_else(gone)?;
+            }
+            turns.acquire_owned().await.map_err(|e| e.to_string())
+        };
         tokio::spawn(async move {
-            let all = async {
-                if let Some(durable) = wait {
-                    let gone = |_| Err("the writer of the history is gone".to_owned());
-                    durable.await.unwrap_or_else(gone)?;
-                }
-                let _turn = turns.acquire().await;
-                work(store).await
+            let late = |_| Err(format!("it had no turn within {} s", timeout.as_secs_f64()));
+            let result = match tokio::time::timeout(timeout, ready).await.unwrap_or_else(late) {
+                Ok(_turn) => work(Calls::new(store, spec, timeout)).await,
+                Err(why) => Err(CommitError::refused(why)),
             };
-            let result = tokio::time::timeout(timeout, all).await.unwrap_or_else(|_| {
-                Err(format!("the file system did not answer within {} s", timeout.as_secs_f64()))
-            });
             if let Some(own) = own.upgrade() {
                 let _ = own.send(Message::Performed(event(result))).await;
             }
         });
     }
 
-    fn commit_task(&self, attempt: AttemptId, files: Vec<OutputFile>, wait: Option<Durable>) {
-        let Some(spec) = self.spec(attempt.task.job) else { return };
-        let work = move |store: Arc<dyn super::Store>| async move {
-            commit::commit_task(&*store, &spec, attempt, &files).await
-        };
-        self.start(wait, work, move |result| Event::TaskCommitted(attempt, result));
-    }
-
-    fn commit_job(&self, job: JobId, again: bool, wait: Option<Durable>) {
-        let Some(spec) = self.spec(job) else { return };
-        let work = move |store: Arc<dyn super::Store>| async move {
-            commit::commit_job(&*store, &spec, again).await
-        };
-        self.start(wait, work, move |result| Event::JobCommitted(job, result));
-    }
-
-    fn clean_job(&self, job: JobId, wait: Option<Durable>) {
-        let Some(spec) = self.spec(job) else { return };
-        let work = move |store: Arc<dyn super::Store>| async move {
-            commit::clean_job(&*store, &spec).await
-        };
-        self.start(wait, work, move |result| Event::JobCleaned(job, result));
+    fn commit_task(
+        &self,
+        attempt: AttemptId,
+        files: Vec<OutputFile>,
+        again: bool,
+        wait: Option<Durable>,
+    ) {
+        let work =
+            async move |calls: Calls| commit::commit_task(&calls, attempt, &files, again).await;
+        let event = move |result| Event::TaskCommitted(attempt, result);
+        self.start(attempt.task.job, wait, work, event);
     }
 
     fn launch(&mut self, worker: WorkerKey, attempt: AttemptId) {

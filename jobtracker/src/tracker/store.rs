@@ -10,7 +10,9 @@ pub enum StoreError {
     NotFound(String),
     /// The target is there.
     Exists(String),
-    /// Anything else.
+    /// There was no answer, or one that promises nothing: the call may have been done, or may still be.
+    Unclear(String),
+    /// Anything else: a refusal.
     Other(String),
 }
 
@@ -19,19 +21,19 @@ impl StoreError {
     #[must_use]
     pub fn message(&self) -> &str {
         match self {
-            Self::NotFound(m) | Self::Exists(m) | Self::Other(m) => m,
+            Self::NotFound(m) | Self::Exists(m) | Self::Unclear(m) | Self::Other(m) => m,
         }
     }
 }
 
 /// A file system as commits see it. A seam: tests put a map in memory behind it.
 pub trait Store: Send + Sync + 'static {
-    /// Whether the path exists.
-    fn exists<'a>(
+    /// The file id of what is at the path, which stays the same when it is renamed. None: nothing is there.
+    fn file_id<'a>(
         &'a self,
         job: &'a JobSpec,
         path: &'a str,
-    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+    ) -> BoxFuture<'a, Result<Option<u64>, StoreError>>;
     /// Makes a directory and those above it.
     fn mkdirs<'a>(
         &'a self,

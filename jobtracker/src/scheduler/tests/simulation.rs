@@ -14,7 +14,9 @@ use proptest::prelude::*;
 
 use crate::history::Record;
 use crate::job::replay::{Outcome, replay};
-use crate::scheduler::{Action, Event, Failure, Now, Registration, Report, Scheduler, Settings};
+use crate::scheduler::{
+    Action, Cleaned, CommitError, Event, Failure, Now, Registration, Report, Scheduler, Settings,
+};
 use crate::workers::{Profile, WorkerKey};
 
 /// A dice that falls the same way for the same seed.
@@ -301,13 +303,22 @@ impl World {
                         self.queue.push_back(Event::Report(key, Report::Failed(id, failure)));
                     }
                 }
-                Action::CommitTask(id, _) => {
+                Action::CommitTask { attempt: id, .. } => {
                     let before = self.committed.insert(id.task, id);
                     assert!(before.is_none_or(|b| b == id), "{} committed twice", id.task);
                     self.queue.push_back(Event::TaskCommitted(id, Ok(())));
                 }
-                Action::CommitJob(job, _) => self.queue.push_back(Event::JobCommitted(job, Ok(()))),
-                Action::CleanJob(job) => self.queue.push_back(Event::JobCleaned(job, Ok(()))),
+                Action::SealJob(job, _) => self.queue.push_back(Event::JobSealed(job, Ok(7))),
+                Action::CommitJob(job, id) => {
+                    assert_eq!(id, 7);
+                    let lost = self.dice.percent(20);
+                    let result = if lost { Err(CommitError::unclear("dice")) } else { Ok(()) };
+                    self.queue.push_back(Event::JobCommitted(job, result));
+                }
+                Action::CleanJob(job, id) => {
+                    assert_eq!(id, 7, "only an unclear commit ends a job here");
+                    self.queue.push_back(Event::JobCleaned(job, Ok(Cleaned::Committed)));
+                }
                 Action::Journal(job, record, _) if self.shape.restart_after > 0 => {
                     self.histories.entry(job).or_default().push(*record);
                 }
