@@ -7,7 +7,9 @@ use std::time::Duration;
 use hfs_daemon::config::{duration, parse_duration};
 use serde::{Deserialize, Serialize};
 
-use crate::scheduler::Settings;
+use crate::access::{Access, Acl};
+use crate::queues::Queues;
+use crate::scheduler::{Policy, Settings};
 
 /// Where histories go when nothing is said.
 const DIR_DEFAULT: &str = "hfs-data/jobtracker";
@@ -55,10 +57,36 @@ pub struct Config {
     #[arg(long, value_parser = parse_duration, default_value = "2s")]
     #[serde(with = "duration")]
     pub reconnect_grace: Duration,
-    /// How long a job waits when no worker is alive, before it fails.
+    /// How long a job waits when no worker is alive, or none that is large enough for its tasks, before it
+    /// fails.
     #[arg(long, value_parser = parse_duration, default_value = "60s")]
     #[serde(with = "duration")]
     pub no_worker_timeout: Duration,
+    /// How the jobs of a queue take turns, where the queue does not say: fair (they share slots by
+    /// their priorities) or fifo (the highest priority, then the oldest).
+    #[arg(long, value_enum, default_value_t = Config::default().scheduling)]
+    pub scheduling: Policy,
+    /// The queues, by name. In files a section each, `[jobtracker.queues.NAME]`; as a variable JSON.
+    #[arg(skip)]
+    pub queues: Queues,
+    /// Who may change every job and drain workers: `user,user group,group`, or * for everybody.
+    #[arg(long, default_value_t = Config::default().administrators)]
+    pub administrators: String,
+    /// A slow attempt is not raced by another one before it has worked for so long.
+    #[arg(long, value_parser = parse_duration, default_value = "5s")]
+    #[serde(with = "duration")]
+    pub speculative_after: Duration,
+    /// Of 100 slots, how many may be taken by attempts that race slower ones.
+    #[arg(long, default_value_t = Config::default().speculative_percent)]
+    pub speculative_percent: u32,
+    /// A worker gets no tasks for a while when tasks of so many jobs failed there and succeeded
+    /// elsewhere. 0: never.
+    #[arg(long, default_value_t = Config::default().blacklist_jobs)]
+    pub blacklist_jobs: u32,
+    /// For how long it gets none.
+    #[arg(long, value_parser = parse_duration, default_value = "10m")]
+    #[serde(with = "duration")]
+    pub blacklist_time: Duration,
     /// How long a call to the file system may take before a commit is given up.
     #[arg(long, value_parser = parse_duration, default_value = "60s")]
     #[serde(with = "duration")]
@@ -83,6 +111,13 @@ impl Default for Config {
             heartbeat_interval: Duration::from_secs(1),
             reconnect_grace: Duration::from_secs(2),
             no_worker_timeout: Duration::from_secs(60),
+            scheduling: Policy::Fair,
+            queues: Queues::default(),
+            administrators: "*".to_owned(),
+            speculative_after: Duration::from_secs(5),
+            speculative_percent: 10,
+            blacklist_jobs: 3,
+            blacklist_time: Duration::from_secs(600),
             commit_timeout: Duration::from_secs(60),
             keep_jobs: 200,
         }
@@ -101,8 +136,20 @@ impl Config {
             reconnect_grace_ms: ms(self.reconnect_grace),
             restart_grace_ms: ms(self.worker_timeout),
             no_workers_ms: ms(self.no_worker_timeout),
+            unfit_ms: ms(self.no_worker_timeout),
+            race_after_ms: ms(self.speculative_after),
+            race_percent: self.speculative_percent,
+            blacklist_jobs: self.blacklist_jobs,
+            blacklist_ms: ms(self.blacklist_time),
             ended_kept: self.keep_jobs.max(1),
             ..Settings::default()
         }
+    }
+
+    /// Who may do what.
+    #[must_use]
+    pub fn access(&self, superuser: String) -> Access {
+        let administrators = Acl::parse(&self.administrators);
+        Access { queues: self.queues.acls(), administrators, superuser }
     }
 }

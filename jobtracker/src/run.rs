@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use crate::job::replay::{self, Outcome};
 use crate::scheduler::{Action, EndedJob, Now, Scheduler};
 use crate::tracker::hdfs::Hdfs;
 use crate::tracker::store::Store;
-use crate::tracker::{Counts, Edges, Tracker};
+use crate::tracker::{Counts, DrainedFile, Edges, Tracker};
 
 /// Runs a jobtracker until `shutdown`. Jobs that an earlier one left unfinished go on.
 ///
@@ -45,7 +46,10 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let history = Writer::start(jobs_dir.clone())?;
-    let mut scheduler = Scheduler::new(config.settings());
+    let queues = config.queues.settings(config.scheduling);
+    let mut scheduler = Scheduler::with_queues(config.settings(), &queues);
+    let drained = DrainedFile::in_dir(&config.dir);
+    scheduler.restore_drained(drained.read().map_err(anyhow::Error::msg)?);
     let restored = restore(&config, &jobs_dir, &*clock, &history, &mut scheduler)?;
 
     let store: Arc<dyn Store> = Arc::new(Hdfs::default());
@@ -57,6 +61,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         history,
         commit_timeout: config.commit_timeout,
         counts,
+        drained,
     };
     let Restored { start, actions } = restored;
     let (tracker, handle) = Tracker::new(scheduler, edges, start.tracker, start.last_job);
@@ -67,6 +72,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         store,
         web_url: format!("http://{host}:{}", web_address.port()),
         fs_url: config.fs_url.clone(),
+        access: Arc::new(config.access(process_user())),
     };
     let workers =
         workers::Workers { tracker: handle.clone(), heartbeat_interval: config.heartbeat_interval };
@@ -91,6 +97,18 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     server.abort();
     web.abort();
     Ok(())
+}
+
+/// The user that this process runs as: its name, or its number where nothing names it.
+fn process_user() -> String {
+    let uid = fs::metadata("/proc/self").map(|own| own.uid()).unwrap_or_default().to_string();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    });
+    named.unwrap_or(uid)
 }
 
 struct Restored {

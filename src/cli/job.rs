@@ -12,7 +12,8 @@ use hfs_jobtracker::front::json;
 use hfs_mapreduce::JOB_ANNOUNCE;
 use hfs_protocol::proto::job::job_service_client::JobServiceClient;
 use hfs_protocol::proto::job::{
-    JobRequest, JobState, JobStatus, KillRequest, ListRequest, LogsRequest, TaskCounts,
+    ClusterRequest, EndAttemptRequest, JobRequest, JobState, JobStatus, KillRequest, ListRequest,
+    LogsRequest, PriorityRequest, TaskCounts,
 };
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -85,6 +86,41 @@ pub enum JobCommand {
         #[command(flatten)]
         tracker: Tracker,
     },
+    /// Change how urgent a job is
+    #[command(name = "set-priority")]
+    SetPriority {
+        /// The job's id
+        id: String,
+        /// VERY_HIGH, HIGH, NORMAL, LOW or VERY_LOW
+        priority: String,
+        /// Where the jobtracker is
+        #[command(flatten)]
+        tracker: Tracker,
+    },
+    /// End an attempt; its task tries again, as if nothing had happened
+    #[command(name = "kill-task")]
+    KillTask {
+        /// The attempt's id, as `hfs job status` shows it
+        attempt: String,
+        /// Where the jobtracker is
+        #[command(flatten)]
+        tracker: Tracker,
+    },
+    /// End an attempt as failed; its task tries again if it has a try left
+    #[command(name = "fail-task")]
+    FailTask {
+        /// The attempt's id, as `hfs job status` shows it
+        attempt: String,
+        /// Where the jobtracker is
+        #[command(flatten)]
+        tracker: Tracker,
+    },
+    /// List the queues and how full they are
+    Queues {
+        /// Where the jobtracker is
+        #[command(flatten)]
+        tracker: Tracker,
+    },
     /// Print a job's counters
     Counters {
         /// The job's id
@@ -103,7 +139,7 @@ pub struct Tracker {
     pub jobtracker: Option<String>,
 }
 
-type Client = JobServiceClient<Channel>;
+pub(super) type Client = JobServiceClient<Channel>;
 
 impl Tracker {
     fn address(&self) -> Result<String> {
@@ -121,7 +157,7 @@ impl Tracker {
         })
     }
 
-    async fn connect(&self) -> Result<Client> {
+    pub(super) async fn connect(&self) -> Result<Client> {
         let address = self.address()?;
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .with_context(|| format!("'{address}' is not the address of a jobtracker"))?
@@ -137,7 +173,7 @@ impl Tracker {
 }
 
 /// What the jobtracker refused, in its own words.
-fn told(status: tonic::Status) -> anyhow::Error {
+pub(super) fn told(status: tonic::Status) -> anyhow::Error {
     anyhow::anyhow!("{}", status.message())
 }
 
@@ -150,7 +186,17 @@ pub async fn run(command: JobCommand, global: &GlobalArgs) -> Result<()> {
         JobCommand::Submit { program, tracker } => submit(program, &tracker, global).await,
         JobCommand::List { running, tracker } => list(running, &tracker, global.json).await,
         JobCommand::Status { id, tracker } => status(id, &tracker, global.json).await,
-        JobCommand::Kill { id, tracker } => kill(id, &tracker, global.json).await,
+        JobCommand::Kill { id, tracker } => kill(id, &tracker, global).await,
+        JobCommand::SetPriority { id, priority, tracker } => {
+            set_priority(id, priority, &tracker, global).await
+        }
+        JobCommand::KillTask { attempt, tracker } => {
+            end_attempt(attempt, false, &tracker, global).await
+        }
+        JobCommand::FailTask { attempt, tracker } => {
+            end_attempt(attempt, true, &tracker, global).await
+        }
+        JobCommand::Queues { tracker } => queues(&tracker, global.json).await,
         JobCommand::Logs { id, attempt, tail, tracker } => {
             logs(id, attempt.unwrap_or_default(), tail, &tracker, global.json).await
         }
@@ -227,10 +273,12 @@ async fn list(running_only: bool, tracker: &Tracker, as_json: bool) -> Result<()
         let (maps, reduces) = (of(job.maps.as_ref()), of(job.reduces.as_ref()));
         writeln!(
             out,
-            "{}  {:<10}  maps {maps}  reduces {reduces}  {}  {}  {}",
+            "{}  {:<10}  maps {maps}  reduces {reduces}  {}  {}  {}  {}  {}",
             job.job_id,
             job.state().as_str_name(),
             at(job.submit_ms),
+            job.queue,
+            job.priority,
             job.user,
             job.name,
         )?;
@@ -257,6 +305,7 @@ async fn status(id: String, tracker: &Tracker, as_json: bool) -> Result<()> {
         writeln!(out, "message    {}", job.message)?;
     }
     writeln!(out, "user       {}", job.user)?;
+    writeln!(out, "queue      {}, priority {}", job.queue, job.priority)?;
     writeln!(out, "output     {}", job.output_dir)?;
     writeln!(out, "submitted  {}", at(job.submit_ms))?;
     if job.finish_ms > 0 {
@@ -272,6 +321,10 @@ async fn status(id: String, tracker: &Tracker, as_json: bool) -> Result<()> {
         locality.any
     )?;
     writeln!(out, "reduces    {}", counted(job.reduces.as_ref()))?;
+    if job.speculative_attempts > 0 {
+        let (all, running) = (job.speculative_attempts, job.speculative_running);
+        writeln!(out, "speculative {all} attempts that raced slower ones, {running} running")?;
+    }
     for failure in &job.failures {
         writeln!(
             out,
@@ -289,19 +342,24 @@ async fn status(id: String, tracker: &Tracker, as_json: bool) -> Result<()> {
         };
         writeln!(
             out,
-            "attempt    {}  {:<9}  {:<4}  {took:>9}  {}",
-            attempt.attempt_id, attempt.state, attempt.locality, attempt.worker
+            "attempt    {}  {:<9}  {:<4}  {took:>9}  {}{}",
+            attempt.attempt_id,
+            attempt.state,
+            attempt.locality,
+            attempt.worker,
+            if attempt.speculative { "  speculative" } else { "" }
         )?;
     }
     Ok(())
 }
 
-async fn kill(id: String, tracker: &Tracker, as_json: bool) -> Result<()> {
+async fn kill(id: String, tracker: &Tracker, global: &GlobalArgs) -> Result<()> {
     let mut client = tracker.connect().await?;
-    let request = KillRequest { job_id: id, reason: "killed by hfs job kill".to_owned() };
+    let user = global.client_config()?.user;
+    let request = KillRequest { job_id: id, reason: "killed by hfs job kill".to_owned(), user };
     let job = client.kill(request).await.map_err(told)?.into_inner();
     let mut out = io::stdout().lock();
-    if as_json {
+    if global.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&json::job(&job))?)?;
         return Ok(());
     }
@@ -313,6 +371,73 @@ async fn kill(id: String, tracker: &Tracker, as_json: bool) -> Result<()> {
         JobState::Preparing | JobState::Running => {
             writeln!(out, "{} is being killed; its attempts have not all ended yet", job.job_id)?;
         }
+    }
+    Ok(())
+}
+
+async fn set_priority(
+    id: String,
+    priority: String,
+    tracker: &Tracker,
+    global: &GlobalArgs,
+) -> Result<()> {
+    let user = global.client_config()?.user;
+    let mut client = tracker.connect().await?;
+    let request = PriorityRequest { job_id: id, priority, user };
+    let job = client.set_priority(request).await.map_err(told)?.into_inner();
+    let mut out = io::stdout().lock();
+    if global.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&json::job(&job))?)?;
+    } else {
+        writeln!(out, "{} has priority {}", job.job_id, job.priority)?;
+    }
+    Ok(())
+}
+
+async fn end_attempt(
+    attempt_id: String,
+    fail: bool,
+    tracker: &Tracker,
+    global: &GlobalArgs,
+) -> Result<()> {
+    let user = global.client_config()?.user;
+    let mut client = tracker.connect().await?;
+    let request = EndAttemptRequest { attempt_id: attempt_id.clone(), fail, user };
+    let job = client.end_attempt(request).await.map_err(told)?.into_inner();
+    let mut out = io::stdout().lock();
+    if global.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&json::job(&job))?)?;
+    } else {
+        writeln!(out, "{attempt_id} is {}", if fail { "failed" } else { "killed" })?;
+    }
+    Ok(())
+}
+
+async fn queues(tracker: &Tracker, as_json: bool) -> Result<()> {
+    let mut client = tracker.connect().await?;
+    let cluster = client.cluster(ClusterRequest {}).await.map_err(told)?.into_inner();
+    let mut out = io::stdout().lock();
+    if as_json {
+        let queues: Vec<_> = cluster.queues.iter().map(json::queue).collect();
+        writeln!(out, "{}", serde_json::to_string_pretty(&queues)?)?;
+        return Ok(());
+    }
+    for queue in cluster.queues {
+        let most = match queue.max_running_jobs {
+            0 => String::new(),
+            most => format!(" of at most {most}"),
+        };
+        writeln!(
+            out,
+            "{:<16}  {:<4}  weight {}  least share {}  jobs {} running{most}, {} waiting  {} vcores held",
+            queue.name,
+            queue.policy,
+            queue.weight,
+            queue.min_share,
+            queue.running_jobs,
+            queue.waiting_jobs,
+            queue.held_vcores,
+        )?;
     }
     Ok(())
 }

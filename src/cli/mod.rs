@@ -10,6 +10,7 @@ pub mod fs;
 pub mod global;
 pub mod job;
 pub mod quickstart;
+pub mod worker;
 
 use std::ffi::OsString;
 use std::io;
@@ -61,8 +62,8 @@ enum Command {
     Datanode(Flags<hfs_datanode::Config>),
     /// Run a jobtracker: takes jobs and hands their tasks to workers
     Jobtracker(Flags<hfs_jobtracker::Config>),
-    /// Run a worker: the tasks of jobs
-    Worker(Flags<hfs_worker::Config>),
+    /// Run a worker (the tasks of jobs), or list and drain those of a jobtracker
+    Worker(worker::Worker),
     /// Print a script that makes the shell complete hfs's words
     Completions {
         /// Which shell
@@ -129,7 +130,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Namenode(namenode) => namenode.run(),
         Command::Datanode(flags) => daemons::datanode(&flags),
         Command::Jobtracker(flags) => daemons::jobtracker(&flags),
-        Command::Worker(flags) => daemons::worker(&flags),
+        Command::Worker(worker) => worker.run(&global),
         Command::WordCountJob { arguments } => return Ok(wordcount::main_of_verb(arguments)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hfs", &mut io::stdout());

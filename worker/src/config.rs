@@ -40,6 +40,13 @@ pub struct Config {
     /// How many attempts run at once. 0: one for each processor, at least 2.
     #[arg(long, default_value_t = Config::default().slots)]
     pub slots: u32,
+    /// How many processors (vcores) its attempts may ask for together. 0: as many as slots.
+    #[arg(long, default_value_t = Config::default().vcores)]
+    pub vcores: u32,
+    /// How much memory its attempts may ask for together. 0: a task's (task-memory) for each slot.
+    #[arg(long, value_parser = parse_size, default_value = "0")]
+    #[serde(with = "size")]
+    pub memory: u64,
     /// Where to say which ports were bound.
     #[arg(long)]
     pub port_file: Option<PathBuf>,
@@ -86,6 +93,8 @@ impl Default for Config {
             http_port: 50060,
             dir: PathBuf::from(DIR_DEFAULT),
             slots: 0,
+            vcores: 0,
+            memory: 0,
             port_file: None,
             hello_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(1),

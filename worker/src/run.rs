@@ -61,6 +61,14 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let started = SystemClock::new().now_ms();
     // An unspecified bind address is no address to dial out from.
     let local_address = (!config.bind.is_unspecified()).then_some(config.bind);
+    let task_memory = match config.task_memory {
+        0 => default_memory(config.slots_in_force()),
+        bytes => bytes,
+    };
+    let memory = match config.memory {
+        0 => task_memory.saturating_mul(u64::from(config.slots_in_force())),
+        bytes => bytes,
+    };
     let identity = Identity {
         id: format!("{host}:{}-{started:x}", shuffle_address.port()),
         shuffle_address: format!("{host}:{}", shuffle_address.port()),
@@ -68,6 +76,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         host,
         rack: config.rack.clone(),
         slots: config.slots_in_force(),
+        vcores: if config.vcores == 0 { config.slots_in_force() } else { config.vcores },
+        memory_mb: memory >> 20,
+        task_memory_mb: task_memory >> 20,
     };
     let source = Arc::new(Hdfs { local_address });
     let parts = Parts {
@@ -82,10 +93,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
             log_limit: config.log_limit,
             processes: config.task_processes.max(1),
         },
-        task_memory: match config.task_memory {
-            0 => default_memory(config.slots_in_force()),
-            bytes => bytes,
-        },
+        task_memory,
         keep_programs: config.keep_programs,
         keep_logs: config.keep_logs,
         counts: Counts::new(&mut registry),

@@ -2,6 +2,8 @@
 
 use hfs_protocol::proto::job::SubmitRequest;
 
+use crate::job::Wishes;
+
 /// The most maps of a job.
 pub const MAPS_MAX: usize = 1_000_000;
 /// The most reduces of a job.
@@ -36,6 +38,7 @@ pub fn check(mut request: SubmitRequest) -> Result<SubmitRequest, String> {
     if sha.len() != 64 || !sha.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(format!("program_sha256 is '{sha}', which is not a SHA-256 in hexadecimal"));
     }
+    Wishes::read(job)?;
     check_path("program_path", &job.program_path)?;
     check_output(&job.output_dir, &job.staging_dir)?;
     if job.fs_url.is_empty() {

@@ -8,8 +8,9 @@ use futures::Stream;
 use hfs_protocol::ids::{AttemptId, JobId};
 use hfs_protocol::proto::job::job_service_server::JobService;
 use hfs_protocol::proto::job::{
-    ClusterRequest, ClusterStatus, JobRequest, JobState, JobStatus, KillRequest, ListReply,
-    ListRequest, LogChunk, LogsRequest, SubmitReply, SubmitRequest, TaskTiming,
+    ClusterRequest, ClusterStatus, DrainRequest, EndAttemptRequest, JobRequest, JobState,
+    JobStatus, KillRequest, ListReply, ListRequest, LogChunk, LogsRequest, PriorityRequest,
+    SubmitReply, SubmitRequest, TaskTiming, WorkerStatus,
 };
 use hfs_protocol::proto::worker::LogData;
 use tokio::sync::{mpsc, watch};
@@ -18,7 +19,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::check::check;
-use crate::job::Detail;
+use crate::access::{Access, Caller, Refused, system_groups};
+use crate::job::{Detail, Priority, Wishes};
 use crate::tracker::store::Store;
 use crate::tracker::{Handle, LogRoute, Message, Refusal, Stopped, Version};
 
@@ -44,6 +46,8 @@ pub struct Jobs {
     pub web_url: String,
     /// The file system that clients are told of.
     pub fs_url: String,
+    /// Who may do what.
+    pub access: Arc<Access>,
 }
 
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -103,6 +107,9 @@ impl JobService for Jobs {
         request: Request<SubmitRequest>,
     ) -> Result<Response<SubmitReply>, Status> {
         let request = check(request.into_inner()).map_err(Status::invalid_argument)?;
+        let spec = request.job.as_ref().ok_or_else(|| Status::invalid_argument("no job"))?;
+        let queue = Wishes::read(spec).map_err(Status::invalid_argument)?.queue;
+        self.access.submit(&queue, &caller(&spec.user)).map_err(refused)?;
         self.refuse_existing_output(&request).await?;
         let request = Box::new(request);
         let taken = self.tracker.ask(|reply| Message::Submit { request, reply }).await;
@@ -126,8 +133,9 @@ impl JobService for Jobs {
     }
 
     async fn kill(&self, request: Request<KillRequest>) -> Result<Response<JobStatus>, Status> {
-        let KillRequest { job_id: id, reason } = request.into_inner();
+        let KillRequest { job_id: id, reason, user } = request.into_inner();
         let job = job_id(&id)?;
+        self.may_administer(job, &user).await?;
         let mut changes = self.watch_of(job).await?;
         let known = self.tracker.ask(|reply| Message::Kill { job, reason, reply }).await;
         if !known.map_err(stopping)? {
@@ -137,6 +145,64 @@ impl JobService for Jobs {
         let gone = async { while changes.changed().await.is_ok() {} };
         let _ = timeout(KILL_WAIT, gone).await;
         Ok(Response::new(self.status_of(job, Detail::Brief).await?))
+    }
+
+    async fn set_priority(
+        &self,
+        request: Request<PriorityRequest>,
+    ) -> Result<Response<JobStatus>, Status> {
+        let PriorityRequest { job_id: id, priority, user } = request.into_inner();
+        let job = job_id(&id)?;
+        let priority: Priority = priority.parse().map_err(Status::invalid_argument)?;
+        self.may_administer(job, &user).await?;
+        let set = self.tracker.ask(|reply| Message::SetPriority { job, priority, reply }).await;
+        if !set.map_err(stopping)? {
+            let why = format!("{job} is over: its priority can't be changed any more");
+            return Err(Status::failed_precondition(why));
+        }
+        Ok(Response::new(self.status_of(job, Detail::Brief).await?))
+    }
+
+    async fn end_attempt(
+        &self,
+        request: Request<EndAttemptRequest>,
+    ) -> Result<Response<JobStatus>, Status> {
+        let EndAttemptRequest { attempt_id, fail: fails, user } = request.into_inner();
+        let id: AttemptId =
+            attempt_id.parse().map_err(|e| Status::invalid_argument(format!("{e}")))?;
+        self.may_administer(id.task.job, &user).await?;
+        let verb = if fails { "failed" } else { "killed" };
+        let reason = format!("{verb} by {user}");
+        let ended =
+            self.tracker.ask(|reply| Message::EndAttempt { id, fails, reason, reply }).await;
+        if !ended.map_err(stopping)? {
+            let job = id.task.job;
+            return Err(Status::failed_precondition(format!(
+                "{id} does not run; 'hfs job status {job}' shows what does"
+            )));
+        }
+        Ok(Response::new(self.status_of(id.task.job, Detail::Brief).await?))
+    }
+
+    async fn drain(
+        &self,
+        request: Request<DrainRequest>,
+    ) -> Result<Response<ClusterStatus>, Status> {
+        let DrainRequest { node, drained, user } = request.into_inner();
+        self.access.administer_cluster(&caller(&user)).map_err(refused)?;
+        if node.is_empty() || node.contains(char::is_whitespace) {
+            let why = format!("'{node}' is neither a host nor a worker's id");
+            return Err(Status::invalid_argument(why));
+        }
+        let named = node.clone();
+        let done = self.tracker.ask(|reply| Message::Drain { node, drained, reply }).await;
+        done.map_err(stopping)?.map_err(Status::internal)?;
+        let status = self.cluster_status().await?;
+        let known = |w: &WorkerStatus| w.worker_id == named || w.host == named;
+        if drained && !status.workers.iter().any(known) {
+            tracing::warn!("{named} is drained; no worker of that name or host is known");
+        }
+        Ok(Response::new(status))
     }
 
     type WatchStream = BoxStream<JobStatus>;
@@ -183,16 +249,37 @@ impl JobService for Jobs {
     }
 
     async fn cluster(&self, _: Request<ClusterRequest>) -> Result<Response<ClusterStatus>, Status> {
-        let view = self.tracker.ask(|reply| Message::Cluster { reply }).await.map_err(stopping)?;
-        Ok(Response::new(ClusterStatus {
-            workers: view.workers,
-            running_jobs: view.running_jobs,
-            fs_url: self.fs_url.clone(),
-        }))
+        Ok(Response::new(self.cluster_status().await?))
+    }
+}
+
+fn caller(user: &str) -> Caller<'_> {
+    Caller { user, groups: &system_groups }
+}
+
+fn refused(why: Refused) -> Status {
+    match why {
+        Refused::NoQueue(why) => Status::invalid_argument(why),
+        Refused::NotAllowed(why) => Status::permission_denied(why),
     }
 }
 
 impl Jobs {
+    async fn may_administer(&self, job: JobId, user: &str) -> Result<(), Status> {
+        let JobStatus { queue, user: owner, .. } = self.status_of(job, Detail::Brief).await?;
+        self.access.administer_job(&queue, &owner, &caller(user)).map_err(refused)
+    }
+
+    async fn cluster_status(&self) -> Result<ClusterStatus, Status> {
+        let view = self.tracker.ask(|reply| Message::Cluster { reply }).await.map_err(stopping)?;
+        Ok(ClusterStatus {
+            workers: view.workers,
+            running_jobs: view.running_jobs,
+            fs_url: self.fs_url.clone(),
+            queues: view.queues,
+        })
+    }
+
     /// The status now, then at changes, the last one without delay.
     async fn send_changes(
         &self,

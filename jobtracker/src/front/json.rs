@@ -1,6 +1,6 @@
 //! Statuses as JSON, the same for the web API and for `hfs job --json`.
 
-use hfs_protocol::proto::job::{JobStatus, TaskCounts, WorkerStatus};
+use hfs_protocol::proto::job::{JobStatus, QueueStatus, TaskCounts, WorkerStatus};
 use serde_json::{Value, json};
 
 /// A job.
@@ -24,6 +24,7 @@ pub fn job(status: &JobStatus) -> Value {
             json!({
                 "attempt": a.attempt_id, "worker": a.worker, "startMs": a.start_ms,
                 "endMs": a.end_ms, "state": a.state, "locality": a.locality,
+                "speculative": a.speculative,
             })
         })
         .collect();
@@ -31,10 +32,14 @@ pub fn job(status: &JobStatus) -> Value {
         "id": status.job_id,
         "name": status.name,
         "user": status.user,
+        "queue": status.queue,
+        "priority": status.priority,
         "state": status.state().as_str_name(),
         "maps": counts(status.maps.as_ref()),
         "reduces": counts(status.reduces.as_ref()),
         "locality": {"node": locality.node, "rack": locality.rack, "any": locality.any},
+        "speculativeAttempts": status.speculative_attempts,
+        "speculativeRunning": status.speculative_running,
         "submitMs": status.submit_ms,
         "startMs": status.start_ms,
         "finishMs": status.finish_ms,
@@ -66,6 +71,20 @@ pub fn worker(worker: &WorkerStatus) -> Value {
         "id": worker.worker_id, "host": worker.host, "live": worker.live,
         "slots": worker.slots, "running": worker.running,
         "lastHeardMsAgo": worker.last_heard_ms_ago,
+        "rack": worker.rack, "state": worker.state, "reason": worker.reason,
+        "vcores": worker.vcores, "usedVcores": worker.used_vcores,
+        "memoryMb": worker.memory_mb, "usedMemoryMb": worker.used_memory_mb,
+    })
+}
+
+/// A queue.
+#[must_use]
+pub fn queue(queue: &QueueStatus) -> Value {
+    json!({
+        "name": queue.name, "policy": queue.policy, "weight": queue.weight,
+        "minShare": queue.min_share, "maxRunningJobs": queue.max_running_jobs,
+        "runningJobs": queue.running_jobs, "waitingJobs": queue.waiting_jobs,
+        "heldVcores": queue.held_vcores,
     })
 }
 

@@ -65,7 +65,10 @@ async fn job_json(
 async fn cluster_json(State(tracker): State<Handle>) -> Result<Response, Response> {
     let view = cluster(&tracker).await?;
     let workers: Vec<_> = view.workers.iter().map(json::worker).collect();
-    let body = serde_json::json!({"workers": workers, "runningJobs": view.running_jobs});
+    let queues: Vec<_> = view.queues.iter().map(json::queue).collect();
+    let body = serde_json::json!({
+        "workers": workers, "runningJobs": view.running_jobs, "queues": queues,
+    });
     Ok(axum::Json(body).into_response())
 }
 
@@ -75,14 +78,16 @@ async fn jobs_page(State(tracker): State<Handle>) -> Result<Html<String>, Respon
     if jobs.is_empty() {
         body += "<p>No job yet. Submit one with <code>hfs job submit PROGRAM ARGS</code>.</p>";
     } else {
-        body += "<table><tr><th>Job<th>Name<th>User<th>State<th>Maps<th>Reduces<th>Time<th>Message</tr>";
+        body += "<table><tr><th>Job<th>Name<th>User<th>Queue<th>Priority<th>State<th>Maps<th>Reduces<th>Time<th>Message</tr>";
         for job in jobs.iter().rev().take(JOBS_SHOWN) {
             let id = escape(&job.job_id);
             let _ = write!(
                 body,
-                "<tr><td><a href=\"/jobs/{id}\">{id}</a><td>{}<td>{}<td class=\"{state}\">{state}<td>{}<td>{}<td>{}<td>{}</tr>",
+                "<tr><td><a href=\"/jobs/{id}\">{id}</a><td>{}<td>{}<td>{}<td>{}<td class=\"{state}\">{state}<td>{}<td>{}<td>{}<td>{}</tr>",
                 escape(&job.name),
                 escape(&job.user),
+                escape(&job.queue),
+                escape(&job.priority),
                 counts(job.maps.as_ref()),
                 counts(job.reduces.as_ref()),
                 took(job),
@@ -92,16 +97,39 @@ async fn jobs_page(State(tracker): State<Handle>) -> Result<Html<String>, Respon
         }
         body += "</table>";
     }
-    body += "<h1>Workers</h1><table><tr><th>Worker<th>Host<th>State<th>Running<th>Slots<th>Last heard</tr>";
+    body += "<h1>Queues</h1><table><tr><th>Queue<th>Policy<th>Weight<th>Least share<th>Running jobs<th>Waiting jobs<th>Processors held</tr>";
+    for queue in &view.queues {
+        let most = match queue.max_running_jobs {
+            0 => String::new(),
+            most => format!(" of at most {most}"),
+        };
+        let _ = write!(
+            body,
+            "<tr><td>{}<td>{}<td>{}<td>{}<td>{}{most}<td>{}<td>{}</tr>",
+            escape(&queue.name),
+            escape(&queue.policy),
+            queue.weight,
+            queue.min_share,
+            queue.running_jobs,
+            queue.waiting_jobs,
+            queue.held_vcores,
+        );
+    }
+    body += "</table><h1>Workers</h1><table><tr><th>Worker<th>Host<th>State<th>Running<th>Slots<th>Processors<th>Memory<th>Last heard</tr>";
     for worker in &view.workers {
         let _ = write!(
             body,
-            "<tr><td>{}<td>{}<td>{}<td>{}<td>{}<td>{} ms ago</tr>",
+            "<tr><td>{}<td>{}<td>{} {}<td>{}<td>{}<td>{} of {}<td>{} of {} MiB<td>{} ms ago</tr>",
             escape(&worker.worker_id),
             escape(&worker.host),
-            if worker.live { "live" } else { "not there" },
+            escape(&worker.state),
+            escape(&worker.reason),
             worker.running,
             worker.slots,
+            worker.used_vcores,
+            worker.vcores,
+            worker.used_memory_mb,
+            worker.memory_mb,
             worker.last_heard_ms_ago,
         );
     }
@@ -117,13 +145,17 @@ async fn job_page(
     let locality = job.locality.unwrap_or_default();
     let mut body = format!(
         "<p><a href=\"/\">all jobs</a></p><h1>{} {}</h1><p class=\"{state}\">{state} {}</p>\
-         <p>by {}, to {}, {}</p><p>Maps {}; on their node {}, in its rack {}, elsewhere {}</p><p>Reduces {}</p>",
+         <p>by {}, to {}, {}; queue {}, priority {}</p><p>{} speculative attempts, {} of them at work</p><p>Maps {}; on their node {}, in its rack {}, elsewhere {}</p><p>Reduces {}</p>",
         escape(&job.job_id),
         escape(&job.name),
         escape(&job.message),
         escape(&job.user),
         escape(&job.output_dir),
         took(&job),
+        escape(&job.queue),
+        escape(&job.priority),
+        job.speculative_attempts,
+        job.speculative_running,
         counts(job.maps.as_ref()),
         locality.node,
         locality.rack,
@@ -161,11 +193,12 @@ async fn job_page(
         };
         let _ = write!(
             body,
-            "<tr><td>{}<td>{}<td class=\"{state}\">{state}<td>{}<td>+{started} ms<td>{took}</tr>",
+            "<tr><td>{}<td>{}<td class=\"{state}\">{state}{raced}<td>{}<td>+{started} ms<td>{took}</tr>",
             escape(&attempt.attempt_id),
             escape(&attempt.worker),
             escape(&attempt.locality),
             state = escape(&attempt.state),
+            raced = if attempt.speculative { ", speculative" } else { "" },
         );
     }
     body += "</table>";

@@ -9,7 +9,7 @@ use hfs_protocol::proto::task::{Counter, OutputFile};
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Record {
     /// What happened.
-    #[prost(oneof = "Entry", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "Entry", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20")]
     pub entry: Option<Entry>,
 }
 
@@ -46,6 +46,9 @@ pub enum Entry {
     /// Always the last record: all that will be asked about the job later.
     #[prost(message, tag = "10")]
     Ended(Ended),
+    /// The job has another priority.
+    #[prost(message, tag = "20")]
+    Priority(PriorityChanged),
 }
 
 /// A job was taken.
@@ -80,6 +83,9 @@ pub struct Launched {
     /// Milliseconds since the epoch.
     #[prost(uint64, tag = "5")]
     pub start_ms: u64,
+    /// Whether it races a slower attempt of its task.
+    #[prost(bool, tag = "6")]
+    pub speculative: bool,
 }
 
 /// A map with reduces has finished.
@@ -182,6 +188,14 @@ pub struct Ending {
     /// Not 0: a rename of this directory to the output directory was tried, and may have been done.
     #[prost(uint64, tag = "3")]
     pub output_id: u64,
+}
+
+/// The job has another priority.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PriorityChanged {
+    /// Hadoop's name of it.
+    #[prost(string, tag = "1")]
+    pub priority: String,
 }
 
 /// The job has ended.

@@ -102,6 +102,8 @@ pub struct Attempt {
     pub worker: WorkerKey,
     /// How near to its input. None for reduces.
     pub locality: Option<Locality>,
+    /// Whether it races a slower attempt of its task.
+    pub speculative: bool,
     /// When it was launched, milliseconds since the epoch.
     pub start_ms: u64,
     /// Where it is in its life.

@@ -7,9 +7,13 @@
 #![deny(clippy::disallowed_methods, clippy::iter_over_hash_type)]
 
 mod attempt;
+mod check;
+pub mod limits;
+mod pace;
 pub mod replay;
 mod status;
 mod task;
+pub mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -19,10 +23,13 @@ use hfs_protocol::proto::job::{AttemptFailure, JobState, SubmitRequest};
 use hfs_protocol::proto::task::{Counter, InputSplit, JobSpec, OutputFile};
 
 pub use attempt::{Attempt, AttemptEnd, AttemptState, Locality, Running};
+pub use pace::Pace;
 pub use status::Detail;
+use task::Tag;
 pub use task::{Committing, SegmentAt, Success, Task, TaskState};
+pub use wishes::{Ask, DEFAULT_QUEUE, Priority, Wishes};
 
-use crate::scheduler::MapQueue;
+use crate::scheduler::{MapQueue, Standing};
 use crate::workers::WorkerKey;
 
 /// Failed attempts whose messages a job keeps. The first ones tell most; later ones repeat them.
@@ -89,6 +96,12 @@ pub struct Job {
     pub id: JobId,
     /// What every attempt is told.
     pub spec: Arc<JobSpec>,
+    /// What it asks of the scheduler.
+    pub wishes: Wishes,
+    /// How urgent it is now.
+    pub priority: Priority,
+    /// Where it stands in its queue.
+    pub standing: Standing,
     /// The input of each map.
     pub splits: Vec<InputSplit>,
     /// The client's token.
@@ -130,6 +143,28 @@ pub struct Job {
     pub held_back_since_ms: Option<u64>,
     /// Slots that its attempts hold, those told to die included.
     pub occupied: u32,
+    /// Processors (vcores) that they hold.
+    pub held_vcores: u64,
+    /// Tasks with an attempt at work. Kept by [`Job`]'s methods.
+    pub at_work: BTreeSet<TaskId>,
+    /// How long maps and reduces took, milliseconds. Kept by [`Job`]'s methods.
+    pub pace: [Pace; 2],
+    /// When the last map was done, milliseconds since the epoch. 0: not yet, or there is none.
+    pub maps_done_ms: u64,
+    /// Speculative attempts that were launched, of maps and reduces.
+    pub speculated: [u32; 2],
+    /// Speculative attempts at work.
+    pub speculative_now: u32,
+    /// Since when (steady clock) every worker that was offered had too little room left for its tasks.
+    pub cramped_since_ms: Option<u64>,
+    /// The worker that is kept for it until it has room.
+    pub reserved: Option<WorkerKey>,
+    /// Since when (steady clock) no worker is large enough for its waiting tasks.
+    pub unfit_since_ms: Option<u64>,
+    /// When (steady clock) its slow attempts may be looked at again.
+    pub race_again_ms: u64,
+    /// When (steady clock) its reduces were last told of outputs.
+    pub fed_ms: u64,
     /// Attempts are numbered from here: higher after each restart of the tracker, so that an attempt
     /// whose launch did not reach the history can't share its number with a later one.
     pub attempt_base: u32,
@@ -152,9 +187,14 @@ impl Job {
         let mut spec = request.job.unwrap_or_default();
         spec.job_id = id.to_string();
         let (maps, reduces) = (request.splits.len(), spec.reduces as usize);
+        // A submission is checked before it comes here; what an older version took goes on as usual.
+        let wishes = Wishes::read(&spec).unwrap_or_default();
         Self {
             id,
             spec: Arc::new(spec),
+            priority: wishes.priority,
+            wishes,
+            standing: Standing::default(),
             splits: request.splits,
             submit_token: request.submit_token,
             phase: Phase::Preparing,
@@ -175,6 +215,17 @@ impl Job {
             taken_ms: 0,
             held_back_since_ms: None,
             occupied: 0,
+            held_vcores: 0,
+            at_work: BTreeSet::new(),
+            pace: [Pace::default(); 2],
+            maps_done_ms: 0,
+            speculated: [0; 2],
+            speculative_now: 0,
+            cramped_since_ms: None,
+            reserved: None,
+            unfit_since_ms: None,
+            race_again_ms: 0,
+            fed_ms: 0,
             attempt_base: 0,
             submit_ms,
             start_ms: 0,
@@ -198,6 +249,34 @@ impl Job {
     #[must_use]
     pub fn runs(&self) -> bool {
         self.phase == Phase::Running
+    }
+
+    /// Whether it has a task that could be launched now if there were a slot.
+    #[must_use]
+    pub fn has_ready_task(&self) -> bool {
+        let reduces = self.reduces_open && !self.reduce_queue.is_empty();
+        self.runs() && (reduces || !self.map_queue.is_empty())
+    }
+
+    /// Whether a task of this kind could be.
+    #[must_use]
+    pub fn has_ready(&self, kind: TaskKind) -> bool {
+        self.runs()
+            && match kind {
+                TaskKind::Map => !self.map_queue.is_empty(),
+                TaskKind::Reduce => self.reduces_open && !self.reduce_queue.is_empty(),
+            }
+    }
+
+    /// How long an attempt of this kind has worked: a reduce that began before the last map was done
+    /// could do little until then.
+    #[must_use]
+    pub fn worked_ms(&self, kind: TaskKind, start_ms: u64, now_ms: u64) -> u64 {
+        let since = match kind {
+            TaskKind::Map => start_ms,
+            TaskKind::Reduce => start_ms.max(self.maps_done_ms),
+        };
+        now_ms.saturating_sub(since)
     }
 
     /// Whether nothing more will happen.
@@ -269,6 +348,11 @@ impl Job {
         let Some(task) = self.task_mut(id) else { return };
         let old = std::mem::replace(&mut task.state, state);
         let new = task.state.tag();
+        if new == Tag::Running {
+            self.at_work.insert(id);
+        } else {
+            self.at_work.remove(&id);
+        }
         let tally = self.tally(id.kind);
         match old.tag() {
             Tag::Waiting => {}
@@ -303,6 +387,10 @@ impl Job {
         if self.start_ms == 0 {
             self.start_ms = attempt.start_ms;
         }
+        if attempt.speculative {
+            self.speculated[id.task.kind as usize] += 1;
+            self.speculative_now += 1;
+        }
         let Some(task) = self.task_mut(id.task) else { return };
         task.attempts.push(attempt);
         if matches!(task.state, TaskState::Waiting) {
@@ -326,6 +414,9 @@ impl Job {
             Success { attempt: id.number, segment: Some(segment), counters, fetch_reports: 0 };
         self.set_state(id.task, TaskState::Succeeded(success));
         self.output_log.push(id.task.index);
+        if self.maps_left() == 0 {
+            self.maps_done_ms = finish_ms;
+        }
         true
     }
 
@@ -352,7 +443,24 @@ impl Job {
         if !matches!(task.state, TaskState::Running) {
             return false;
         }
-        task.end(id.number, AttemptEnd::Succeeded, finish_ms)
+        let start_ms = task.attempt(id.number).map_or(finish_ms, |attempt| attempt.start_ms);
+        if !self.end(id, AttemptEnd::Succeeded, finish_ms) {
+            return false;
+        }
+        let worked = self.worked_ms(id.task.kind, start_ms, finish_ms);
+        self.pace[id.task.kind as usize].add(worked as f64);
+        true
+    }
+
+    /// Ends a running attempt. False when there is no such attempt at work.
+    fn end(&mut self, id: AttemptId, end: AttemptEnd, finish_ms: u64) -> bool {
+        let Some(task) = self.task_mut(id.task) else { return false };
+        if !task.end(id.number, end, finish_ms) {
+            return false;
+        }
+        let raced = task.attempt(id.number).is_some_and(|attempt| attempt.speculative);
+        self.speculative_now -= u32::from(raced);
+        true
     }
 
     /// The files of a task are in place. False when nobody was moving any.
@@ -386,9 +494,10 @@ impl Job {
             if let Some(attempt) = task.attempt_mut(id.number) {
                 attempt.state = AttemptState::Ended { end, finish_ms };
             }
-        } else if !task.end(id.number, end, finish_ms) {
+        } else if !self.end(id, end, finish_ms) {
             return false;
         }
+        let Some(task) = self.task_mut(id.task) else { return false };
         let worker = task.attempt(id.number).map(|attempt| attempt.worker);
         let idle = task.running().next().is_none();
         let over = was_committing || (matches!(task.state, TaskState::Running) && idle);
@@ -456,81 +565,12 @@ impl Job {
     /// The attempts at work, with their ids.
     #[must_use]
     pub fn running_attempts(&self) -> Vec<(AttemptId, WorkerKey)> {
-        let mut found = Vec::new();
-        for (kind, tasks) in [(TaskKind::Map, &self.maps), (TaskKind::Reduce, &self.reduces)] {
-            for (index, task) in tasks.iter().enumerate() {
-                for (attempt, _) in task.running() {
-                    let task = TaskId { job: self.id, kind, index: index as u32 };
-                    found.push((AttemptId { task, number: attempt.number }, attempt.worker));
-                }
+        let mut found = Vec::with_capacity(self.at_work.len());
+        for id in &self.at_work {
+            for (attempt, _) in self.task(*id).into_iter().flat_map(Task::running) {
+                found.push((AttemptId { task: *id, number: attempt.number }, attempt.worker));
             }
         }
         found
-    }
-
-    /// The invariants that tests check after every event.
-    ///
-    /// # Errors
-    /// The first one that does not hold.
-    pub fn validate(&self) -> Result<(), String> {
-        for (kind, tasks, tally) in [
-            (TaskKind::Map, &self.maps, self.map_tally),
-            (TaskKind::Reduce, &self.reduces, self.reduce_tally),
-        ] {
-            let mut seen = Tally {
-                failed_attempts: tally.failed_attempts,
-                killed_attempts: tally.killed_attempts,
-                ..Tally::default()
-            };
-            for (index, task) in tasks.iter().enumerate() {
-                let running = task.running().count();
-                match task.state.tag() {
-                    Tag::Waiting if running > 0 => {
-                        return Err(format!("{kind:?} {index} waits and runs"));
-                    }
-                    Tag::Waiting => {}
-                    Tag::Running if running == 0 => {
-                        return Err(format!("{kind:?} {index} runs without an attempt"));
-                    }
-                    Tag::Running => seen.running += 1,
-                    Tag::Committing => seen.committing += 1,
-                    Tag::Succeeded => seen.succeeded += 1,
-                }
-                let queued = match kind {
-                    TaskKind::Map => self.map_queue.contains(index as u32),
-                    TaskKind::Reduce => self.reduce_queue.contains(&(index as u32)),
-                };
-                let waits = matches!(task.state, TaskState::Waiting);
-                if self.runs() && queued != waits {
-                    return Err(format!("{kind:?} {index}: queued {queued}, waiting {waits}"));
-                }
-                if task.failures > self.max_attempts() {
-                    return Err(format!("{kind:?} {index} failed {} times", task.failures));
-                }
-            }
-            if seen != tally {
-                return Err(format!("{kind:?} tally {tally:?} but counted {seen:?}"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A state's name without its contents.
-enum Tag {
-    Waiting,
-    Running,
-    Committing,
-    Succeeded,
-}
-
-impl TaskState {
-    fn tag(&self) -> Tag {
-        match self {
-            Self::Waiting => Tag::Waiting,
-            Self::Running => Tag::Running,
-            Self::Committing(_) => Tag::Committing,
-            Self::Succeeded(_) => Tag::Succeeded,
-        }
     }
 }

@@ -75,6 +75,7 @@ impl Replayed {
                     number: id.number,
                     worker: key,
                     locality,
+                    speculative: launched.speculative,
                     start_ms: launched.start_ms,
                     state: AttemptState::Running(Running::default()),
                 };
@@ -116,6 +117,9 @@ impl Replayed {
                 if current {
                     job.output_lost(id.task, lost.counts, &lost.message);
                 }
+            }
+            Entry::Priority(change) => {
+                job.priority = change.priority.parse().unwrap_or(job.priority);
             }
             Entry::JobCommitting(record) => job.phase = Phase::Committing(record.output_id),
             Entry::Ending(ending) => {

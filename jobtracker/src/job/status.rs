@@ -48,8 +48,8 @@ impl Job {
             name: self.spec.name.clone(),
             user: self.spec.user.clone(),
             state: self.state().into(),
-            maps: Some(counts(&self.maps, self.map_tally)),
-            reduces: Some(counts(&self.reduces, self.reduce_tally)),
+            maps: Some(self.counts(TaskKind::Map, self.maps.len(), self.map_tally)),
+            reduces: Some(self.counts(TaskKind::Reduce, self.reduces.len(), self.reduce_tally)),
             locality: Some(LocalityCounts {
                 node: self.locality[0],
                 rack: self.locality[1],
@@ -58,12 +58,24 @@ impl Job {
             submit_ms: self.submit_ms,
             start_ms: self.start_ms,
             finish_ms: self.finish_ms,
-            message: self.message.clone(),
+            message: self.sentence(),
             failures: self.failures.clone(),
             counters: self.counters_now(),
             output_dir: self.spec.output_dir.clone(),
             attempts,
+            queue: self.wishes.queue.clone(),
+            priority: self.priority.word().to_owned(),
+            speculative_attempts: self.speculated[0] + self.speculated[1],
+            speculative_running: self.speculative_now,
         }
+    }
+
+    fn sentence(&self) -> String {
+        if self.message.is_empty() && self.runs() && self.standing.waits_for_turn() {
+            let queue = &self.wishes.queue;
+            return format!("it waits: the queue {queue} runs as many jobs as it may");
+        }
+        self.message.clone()
     }
 
     fn counters_now(&self) -> Vec<Counter> {
@@ -73,7 +85,7 @@ impl Job {
             .map(|((group, name), value)| ((group.as_str(), name.as_str()), *value))
             .collect();
         if self.map_tally.running + self.reduce_tally.running > 0 {
-            for task in self.maps.iter().chain(&self.reduces) {
+            for task in self.at_work.iter().filter_map(|id| self.task(*id)) {
                 for counter in task.running().flat_map(|(_, running)| &running.counters) {
                     let sum = sums.entry((&counter.group, &counter.name)).or_insert(0);
                     *sum = sum.saturating_add(counter.value);
@@ -107,27 +119,29 @@ impl Job {
                     end_ms,
                     state: state.to_owned(),
                     locality: attempt.locality.map_or("", |l| l.word()).to_owned(),
+                    speculative: attempt.speculative,
                 });
             }
         }
     }
-}
 
-fn counts(tasks: &[Task], tally: Tally) -> TaskCounts {
-    let mut done = f64::from(tally.succeeded) + f64::from(tally.committing);
-    if tally.running > 0 {
-        done += tasks
-            .iter()
-            .filter_map(|task| task.running().map(|(_, running)| running.fraction).reduce(f64::max))
+    fn counts(&self, kind: TaskKind, total: usize, tally: Tally) -> TaskCounts {
+        let mut done = f64::from(tally.succeeded) + f64::from(tally.committing);
+        let at_work = self.at_work.iter().filter(|id| id.kind == kind);
+        done += at_work
+            .filter_map(|id| {
+                let running = self.task(*id)?.running();
+                running.map(|(_, running)| running.fraction).reduce(f64::max)
+            })
             .sum::<f64>();
-    }
-    let progress = if tasks.is_empty() { 1.0 } else { done / tasks.len() as f64 };
-    TaskCounts {
-        total: tasks.len() as u32,
-        running: tally.running + tally.committing,
-        succeeded: tally.succeeded,
-        failed_attempts: tally.failed_attempts,
-        killed_attempts: tally.killed_attempts,
-        progress: progress.clamp(0.0, 1.0),
+        let progress = if total == 0 { 1.0 } else { done / total as f64 };
+        TaskCounts {
+            total: total as u32,
+            running: tally.running + tally.committing,
+            succeeded: tally.succeeded,
+            failed_attempts: tally.failed_attempts,
+            killed_attempts: tally.killed_attempts,
+            progress: progress.clamp(0.0, 1.0),
+        }
     }
 }

@@ -62,6 +62,26 @@ pub enum TaskState {
     Succeeded(Success),
 }
 
+/// A state's name without its contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tag {
+    Waiting,
+    Running,
+    Committing,
+    Succeeded,
+}
+
+impl TaskState {
+    pub(super) fn tag(&self) -> Tag {
+        match self {
+            Self::Waiting => Tag::Waiting,
+            Self::Running => Tag::Running,
+            Self::Committing(_) => Tag::Committing,
+            Self::Succeeded(_) => Tag::Succeeded,
+        }
+    }
+}
+
 /// A task and everything that was tried.
 #[derive(Debug, Clone)]
 pub struct Task {

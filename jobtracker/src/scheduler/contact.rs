@@ -33,7 +33,7 @@ impl Scheduler {
         };
         self.workers.set_liveness(key, Liveness::Live);
         self.no_workers_since_ms = None;
-        self.offer_all = true;
+        self.fresh.insert(key);
         self.heard(now, key);
         self.set_timer(now.steady_ms + self.settings.worker_silent_ms, Timer::Silent(key));
         if new_host && let Some(worker) = self.workers.get(key) {
@@ -69,15 +69,15 @@ impl Scheduler {
     ) {
         let believed =
             self.workers.get(key).map(|worker| worker.occupied.clone()).unwrap_or_default();
-        for id in believed.iter().filter(|id| !running.contains(id)) {
+        for id in believed.keys().filter(|id| !running.contains(id)) {
             self.free_slot(key, *id, out);
             self.lose_attempt(now, *id, key, out);
         }
         for id in running {
-            let wanted = believed.contains(id)
+            let wanted = believed.contains_key(id)
                 && self.jobs.get(&id.task.job).is_some_and(|job| job.running(*id).is_some());
             if !wanted {
-                self.hold_slot(key, *id);
+                self.occupy(key, *id);
                 self.tell_to_die(now, *id, key, "the tracker does not want it any more", out);
             } else if let Some(job) = self.jobs.get_mut(&id.task.job) {
                 // What was sent while the stream was broken may not have arrived: send it again.
@@ -113,15 +113,6 @@ impl Scheduler {
             if attempt.is_none_or(|attempt| !here.contains(&attempt)) {
                 self.rerun_map(now, map, false, "its output is not on its worker any more", out);
             }
-        }
-    }
-
-    fn hold_slot(&mut self, key: WorkerKey, id: AttemptId) {
-        let Some(worker) = self.workers.get_mut(key) else { return };
-        if worker.occupied.insert(id)
-            && let Some(job) = self.jobs.get_mut(&id.task.job)
-        {
-            job.occupied += 1;
         }
     }
 
@@ -175,7 +166,7 @@ impl Scheduler {
             self.host_vanished(key);
         }
         let Some(worker) = self.workers.get_mut(key) else { return };
-        let held: Vec<AttemptId> = worker.occupied.iter().copied().collect();
+        let held: Vec<AttemptId> = worker.occupied.keys().copied().collect();
         let segments = std::mem::take(&mut worker.segments);
         for id in held {
             self.free_slot(key, id, out);

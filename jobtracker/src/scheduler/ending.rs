@@ -13,7 +13,9 @@ impl Scheduler {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         if job.runs() && job.all_done() && job.occupied == 0 {
             job.phase = Phase::Sealing;
-            out.push(Action::SealJob(id, job.output_files));
+            let files = job.output_files;
+            self.leave_queue(id);
+            out.push(Action::SealJob(id, files));
             out.push(Action::Changed(id));
         }
     }
@@ -75,6 +77,19 @@ impl Scheduler {
         self.begin_ending(now, id, JobState::Failed, &message, output_id, out);
     }
 
+    /// The job takes no more turns; one that waited for it to end may run.
+    pub(super) fn leave_queue(&mut self, id: JobId) {
+        self.unreserve(id);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        for next in self.shares.leave(job) {
+            if let Some(job) = self.jobs.get_mut(&next) {
+                self.shares.admit(job);
+                self.moved.insert(next);
+                self.offer_all = true;
+            }
+        }
+    }
+
     /// Someone wants the job ended. Comes too late for one that is committing or over.
     pub(super) fn kill_job(&mut self, now: Now, id: JobId, reason: &str, out: &mut Vec<Action>) {
         let Some(job) = self.jobs.get(&id) else { return };
@@ -113,6 +128,8 @@ impl Scheduler {
         out.push(Action::Journal(id, ending_record(&ending, message), Durability::Buffered));
         out.push(Action::Changed(id));
         job.phase = Phase::Ending(ending);
+        self.leave_queue(id);
+        let Some(job) = self.jobs.get(&id) else { return };
         for (attempt, worker) in job.running_attempts() {
             self.kill_attempt(now, attempt, worker, "the job has ended", out);
         }
@@ -174,19 +191,19 @@ impl Scheduler {
     /// The last step of every job.
     fn finish(&mut self, now: Now, id: JobId, state: JobState, out: &mut Vec<Action>) {
         let Some(mut job) = self.jobs.remove(&id) else { return };
+        // A raced attempt that lost may not be gone yet: it keeps its slot, but on nobody's account.
+        let held = i64::try_from(job.held_vcores).unwrap_or(i64::MAX);
+        self.shares.hold(&mut job, -held);
         job.phase = Phase::Ended(state);
         job.finish_ms = now.wall_ms;
         let status = job.status(Detail::Full);
         let record =
             record::Ended { status: Some(status.clone()), submit_token: job.submit_token.clone() };
         out.push(Action::Journal(id, Entry::Ended(record).into(), Durability::Synced));
-        let workers: Vec<_> =
-            self.workers.iter().map(|(key, worker)| (key, worker.live())).collect();
-        for (key, live) in workers {
-            if let Some(worker) = self.workers.get_mut(key) {
-                worker.segments.retain(|map| map.job != id);
-            }
-            if live && job.worker_names.contains_key(&key) {
+        for key in job.worker_names.keys().copied() {
+            let Some(worker) = self.workers.get_mut(key) else { continue };
+            worker.segments.retain(|map| map.job != id);
+            if worker.live() {
                 out.push(Action::ForgetJob(key, id));
             }
         }

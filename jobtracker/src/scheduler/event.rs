@@ -7,6 +7,7 @@ use hfs_protocol::proto::job::SubmitRequest;
 use hfs_protocol::proto::task::{Done, FetchFailed, MapOutput, OutputFile, Progress};
 
 use crate::history::Record;
+use crate::job::Priority;
 use crate::workers::{Profile, WorkerKey};
 
 /// The time of an event, on both clocks.
@@ -96,6 +97,24 @@ pub enum Event {
     HistoryFailed(JobId, String),
     /// Someone wants the job ended.
     Kill(JobId, String),
+    /// A job shall be more or less urgent.
+    Priority(JobId, Priority),
+    /// Someone wants an attempt ended; its task tries again.
+    EndAttempt {
+        /// Which.
+        id: AttemptId,
+        /// Whether that counts as a failure (`mapred job -fail-task`) or not (`-kill-task`).
+        fails: bool,
+        /// Who wants it, for people.
+        reason: String,
+    },
+    /// A host or a worker shall get no new attempts, or shall get some again.
+    Drain {
+        /// The host, or the worker's id.
+        node: String,
+        /// No new ones.
+        drained: bool,
+    },
     /// A worker opened a stream.
     Registered(Box<Registration>),
     /// A worker's stream broke.

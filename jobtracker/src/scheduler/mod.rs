@@ -1,9 +1,13 @@
 //! Which task runs where, and what becomes of it: the whole of the jobtracker's judgement. Pure:
 //! events and the time go in, actions come out. The loop that performs them is [`crate::tracker`].
 //!
-//! - [`placement`]: free slots meet waiting tasks. Jobs in the order of their submission; a map near
-//!   its input, with a bounded wait; reduces when they have something to fetch.
+//! - [`shares`]: whose turn it is: queues, priorities, fair shares.
+//! - [`placement`]: free slots meet waiting tasks that fit there; a map near its input, with a bounded
+//!   wait; reduces when they have something to fetch.
+//! - [`speculation`]: slow attempts are raced.
+//! - [`fit`]: tasks that fit no worker fail their job in time.
 //! - [`contact`]: workers come, go silent, come back, die.
+//! - [`nodes`]: workers that fail tasks of several jobs, or that an operator wants empty, get no more.
 //! - [`reports`]: attempts end; outputs get lost; files get committed.
 //! - [`ending`]: jobs succeed, fail, are killed.
 //! - [`restart`]: jobs that an earlier tracker left running go on.
@@ -18,28 +22,32 @@
 mod contact;
 mod ending;
 mod event;
+mod feeding;
+mod fit;
+mod nodes;
 mod placement;
 mod queue;
 mod reports;
 mod restart;
+mod shares;
+mod speculation;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
+use hfs_protocol::ids::{AttemptId, JobId, TaskId};
 use hfs_protocol::proto::job::{JobStatus, SubmitRequest};
-use hfs_protocol::proto::task::MapOutput;
 
 pub use event::{
     Action, Cleaned, CommitError, Durability, Event, Failure, Now, Registration, Report,
 };
 pub use queue::{MapQueue, Turn};
+pub use shares::{Policy, Queue, QueueSettings, Shares, Standing};
 
-use crate::history::record::{Entry, Submitted};
-use crate::job::{Job, Phase, Task, TaskState};
-use crate::workers::{HostId, WorkerKey, Workers};
+use crate::history::record::{Entry, PriorityChanged, Submitted};
+use crate::job::{Job, Phase, Priority, TaskState};
+use crate::workers::{WorkerKey, Workers};
 
 /// What can be chosen. All times in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +74,19 @@ pub struct Settings {
     pub slow_start_percent: u32,
     /// A worker on which so many attempts of a job failed gets no more of it while others are free.
     pub worker_job_failures: u32,
+    /// A job whose tasks found no room for so long has a worker kept for it.
+    pub reserve_after_ms: u64,
+    /// A job whose waiting tasks fit no worker fails after so long.
+    pub unfit_ms: u64,
+    /// An attempt is not raced before it has worked for so long.
+    pub race_after_ms: u64,
+    /// Of 100 slots of the cluster, how many may be taken by attempts that race others.
+    pub race_percent: u32,
+    /// A worker on which tasks of so many jobs failed, and succeeded elsewhere, gets no tasks for a
+    /// while. 0: never.
+    pub blacklist_jobs: u32,
+    /// For how long it gets none, and how long such a failure is remembered.
+    pub blacklist_ms: u64,
     /// A dead worker is shown for so long.
     pub forget_dead_ms: u64,
     /// Ended jobs that are kept for asking.
@@ -86,6 +107,12 @@ impl Default for Settings {
             fetch_wait_ms: 5_000,
             slow_start_percent: 5,
             worker_job_failures: 4,
+            reserve_after_ms: 5_000,
+            unfit_ms: 60_000,
+            race_after_ms: 5_000,
+            race_percent: 10,
+            blacklist_jobs: 3,
+            blacklist_ms: 600_000,
             forget_dead_ms: 600_000,
             ended_kept: 200,
         }
@@ -110,6 +137,12 @@ enum Timer {
     NoWorkers(JobId),
     /// A reported output may not have been cleared up.
     Suspect(TaskId, u32),
+    /// A job may have slow attempts, or tasks that fit nowhere.
+    Look(JobId),
+    /// A job's reduces are owed news of outputs.
+    Feed(JobId),
+    /// A worker's time on the blacklist may be over.
+    Blacklist(WorkerKey),
 }
 
 /// A job that is over: what can be asked about it.
@@ -128,11 +161,20 @@ pub struct Scheduler {
     jobs: BTreeMap<JobId, Job>,
     ended: BTreeMap<JobId, EndedJob>,
     workers: Workers,
+    shares: Shares,
     timers: BTreeSet<(u64, Timer)>,
     /// Workers whose free slots have not been offered since they became free.
     fresh: BTreeSet<WorkerKey>,
     /// Something changed that may make any free slot useful.
     offer_all: bool,
+    /// Workers that are kept for a job until its large task fits.
+    reserved: BTreeMap<WorkerKey, JobId>,
+    /// Jobs whose tasks have moved since reduces were last opened.
+    moved: BTreeSet<JobId>,
+    /// Jobs whose maps may wait for slots that their own reduces hold.
+    bereft: BTreeSet<JobId>,
+    /// Jobs to be looked at for slow attempts after the next placement.
+    looks: BTreeSet<JobId>,
     /// Jobs whose reduces may not know of all outputs.
     hungry: BTreeSet<JobId>,
     /// Since when no worker is live.
@@ -140,17 +182,28 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// A scheduler without jobs or workers.
+    /// A scheduler without jobs or workers and with one queue.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
+        Self::with_queues(settings, &BTreeMap::new())
+    }
+
+    /// A scheduler without jobs or workers. The queue `default` is there even if it is not named.
+    #[must_use]
+    pub fn with_queues(settings: Settings, queues: &BTreeMap<String, QueueSettings>) -> Self {
         Self {
             settings,
             jobs: BTreeMap::new(),
             ended: BTreeMap::new(),
             workers: Workers::default(),
+            shares: Shares::new(queues),
             timers: BTreeSet::new(),
             fresh: BTreeSet::new(),
             offer_all: false,
+            reserved: BTreeMap::new(),
+            moved: BTreeSet::new(),
+            bereft: BTreeSet::new(),
+            looks: BTreeSet::new(),
             hungry: BTreeSet::new(),
             no_workers_since_ms: Some(0),
         }
@@ -172,6 +225,12 @@ impl Scheduler {
     #[must_use]
     pub fn workers(&self) -> &Workers {
         &self.workers
+    }
+
+    /// The queues.
+    #[must_use]
+    pub fn shares(&self) -> &Shares {
+        &self.shares
     }
 
     /// The job that was submitted with this token.
@@ -199,6 +258,11 @@ impl Scheduler {
             Event::Journalled(id) => self.journalled(now, id, out),
             Event::HistoryFailed(id, why) => self.history_failed(now, id, &why, out),
             Event::Kill(id, reason) => self.kill_job(now, id, &reason, out),
+            Event::Priority(id, priority) => self.set_priority(id, priority, out),
+            Event::EndAttempt { id, fails, reason } => {
+                self.end_by_hand(now, id, fails, &reason, out);
+            }
+            Event::Drain { node, drained } => self.drain(&node, drained),
             Event::Registered(registration) => self.registered(now, *registration, out),
             Event::Disconnected(worker) => self.disconnected(now, worker),
             Event::Heartbeat(worker) => self.heard(now, worker),
@@ -216,7 +280,8 @@ impl Scheduler {
     /// Gives free slots to waiting tasks and tells reduces what they can fetch.
     pub fn settle(&mut self, now: Now, out: &mut Vec<Action>) {
         self.place(now, out);
-        self.feed(out);
+        self.race_slow_attempts(now, out);
+        self.feed(now, out);
     }
 
     fn submitted(&mut self, now: Now, id: JobId, request: SubmitRequest, out: &mut Vec<Action>) {
@@ -236,14 +301,35 @@ impl Scheduler {
             && job.phase == Phase::Preparing
         {
             job.phase = Phase::Running;
-            self.enqueue_waiting(id);
-            self.watch_for_workers(now, id);
+            self.begin(now, id);
             out.push(Action::Changed(id));
             self.commit_if_done(id, out);
         }
     }
 
-    /// Puts every waiting task of a job in line, when it begins or goes on after a restart.
+    /// A job begins, or goes on after a restart.
+    fn begin(&mut self, now: Now, id: JobId) {
+        self.enqueue_waiting(id);
+        if let Some(job) = self.jobs.get_mut(&id) {
+            self.shares.enter(job);
+        }
+        self.moved.insert(id);
+        self.watch_for_workers(now, id);
+        self.look_later(now, id);
+    }
+
+    /// Another priority counts from the next free slot on.
+    fn set_priority(&mut self, id: JobId, priority: Priority, out: &mut Vec<Action>) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.priority != priority) else {
+            return;
+        };
+        self.shares.set_priority(job, priority);
+        let record = PriorityChanged { priority: priority.word().to_owned() };
+        out.push(Action::Journal(id, Entry::Priority(record).into(), Durability::Buffered));
+        out.push(Action::Changed(id));
+    }
+
+    /// Puts every waiting task of a job in line.
     fn enqueue_waiting(&mut self, id: JobId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let hosts = job
@@ -282,6 +368,11 @@ impl Scheduler {
                 Timer::HeldBack(_) => self.offer_all = true,
                 Timer::Slot(worker, attempt) => self.free_slot(worker, attempt, out),
                 Timer::NoWorkers(job) => self.check_no_workers(now, job, out),
+                Timer::Look(job) => self.look(now, job, out),
+                Timer::Feed(job) => {
+                    self.hungry.insert(job);
+                }
+                Timer::Blacklist(worker) => self.check_blacklist(now, worker),
                 Timer::Suspect(map, attempt) => self.check_suspect(now, map, attempt, out),
             }
         }
@@ -291,52 +382,16 @@ impl Scheduler {
         self.timers.insert((at_ms, timer));
     }
 
-    /// Tells running reduces of outputs that they have not been told of.
-    fn feed(&mut self, out: &mut Vec<Action>) {
-        for id in std::mem::take(&mut self.hungry) {
-            let Some(job) = self.jobs.get_mut(&id) else { continue };
-            if !job.runs() || job.reduce_tally.running == 0 {
-                continue;
-            }
-            let end = job.output_log.len();
-            let mut due: Vec<(AttemptId, WorkerKey, usize)> = Vec::new();
-            for (index, task) in job.reduces.iter_mut().enumerate() {
-                for attempt in &mut task.attempts {
-                    let (number, worker) = (attempt.number, attempt.worker);
-                    if let Some(running) = attempt.running_mut()
-                        && running.outputs_sent < end
-                    {
-                        let task = TaskId { job: id, kind: TaskKind::Reduce, index: index as u32 };
-                        due.push((AttemptId { task, number }, worker, running.outputs_sent));
-                        running.outputs_sent = end;
-                    }
-                }
-            }
-            // Reduces on one host that know equally much are told the same.
-            let mut lists: BTreeMap<(usize, Option<HostId>), Arc<Vec<MapOutput>>> = BTreeMap::new();
-            for (attempt, worker, from) in due {
-                let host = self.workers.get(worker).map(|worker| worker.host);
-                let outputs = lists
-                    .entry((from, host))
-                    .or_insert_with(|| Arc::new(outputs(job, &self.workers, host, from)));
-                if !outputs.is_empty() {
-                    out.push(Action::FeedReduce(worker, attempt, Arc::clone(outputs)));
-                }
-            }
-        }
-    }
-
     /// The invariants that tests check after every event.
     ///
     /// # Errors
     /// The first one that does not hold.
     pub fn validate(&self) -> Result<(), String> {
         let mut held: BTreeMap<JobId, u32> = BTreeMap::new();
-        for (key, worker) in self.workers.iter() {
-            if worker.dead() && !worker.occupied.is_empty() {
-                return Err(format!("dead worker {key:?} holds slots"));
-            }
-            for attempt in &worker.occupied {
+        self.workers.validate()?;
+        self.shares.validate(self.jobs.values())?;
+        for (_, worker) in self.workers.iter() {
+            for attempt in worker.occupied.keys() {
                 *held.entry(attempt.task.job).or_insert(0) += 1;
             }
         }
@@ -347,7 +402,8 @@ impl Scheduler {
                 return Err(format!("{id}: holds {counted} slots, believes {}", job.occupied));
             }
             for (attempt, worker) in job.running_attempts() {
-                let known = self.workers.get(worker).is_some_and(|w| w.occupied.contains(&attempt));
+                let known =
+                    self.workers.get(worker).is_some_and(|w| w.occupied.contains_key(&attempt));
                 if !known {
                     return Err(format!("{attempt} runs on {worker:?}, which does not hold it"));
                 }
@@ -355,38 +411,4 @@ impl Scheduler {
         }
         Ok(())
     }
-}
-
-/// The outputs logged from `from` on that can be fetched, as a reduce on this host is told them.
-fn outputs(
-    job: &Job,
-    workers: &Workers,
-    reader_host: Option<HostId>,
-    from: usize,
-) -> Vec<MapOutput> {
-    let mut told = BTreeSet::new();
-    let mut found = Vec::new();
-    for index in &job.output_log[from..] {
-        let Some(Task { state: TaskState::Succeeded(success), .. }) = job.maps.get(*index as usize)
-        else {
-            continue;
-        };
-        let Some(segment) = &success.segment else { continue };
-        let Some(worker) = workers.get(segment.worker).filter(|worker| !worker.dead()) else {
-            continue;
-        };
-        if !told.insert(*index) {
-            continue;
-        }
-        let task = TaskId { job: job.id, kind: TaskKind::Map, index: *index };
-        let local = reader_host == Some(worker.host);
-        found.push(MapOutput {
-            map_index: *index,
-            attempt_id: AttemptId { task, number: success.attempt }.to_string(),
-            shuffle_address: worker.profile.shuffle_address.clone(),
-            local_path: if local { segment.path.clone() } else { String::new() },
-            worker_id: worker.profile.id.clone(),
-        });
-    }
-    found
 }

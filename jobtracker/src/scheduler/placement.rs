@@ -1,60 +1,64 @@
 //! Free slots meet waiting tasks.
 
+use std::collections::BTreeSet;
+
 use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
 use hfs_protocol::proto::job::AttemptFailure;
 
 use super::{Action, Durability, Now, Scheduler, Settings, Timer, Turn};
 use crate::history::record::{Entry, Launched};
 use crate::job::{Attempt, AttemptEnd, AttemptState, Job, Locality, Running};
-use crate::workers::{Worker, WorkerKey, Workers};
+use crate::workers::{Room, Worker, WorkerKey, Workers};
 
-/// A task that was taken from its queue for a slot.
-struct Choice {
-    task: TaskId,
-    locality: Option<Locality>,
+/// A task that was taken from its queue for a slot, or one that is raced.
+pub(super) struct Choice {
+    pub(super) task: TaskId,
+    pub(super) locality: Option<Locality>,
+    pub(super) speculative: bool,
+}
+
+/// What a job does with a worker that is offered to it.
+enum Answer {
+    Takes(Choice),
+    /// It takes nothing, and others may.
+    Passes,
+    /// It takes nothing yet, and nobody else may: room for a large task is being made.
+    Reserves,
 }
 
 impl Scheduler {
-    /// Offers free slots until nobody wants one. Each round gives every worker one attempt, least
-    /// loaded first, so that a small job spreads.
+    /// Offers free slots until nobody wants one, least loaded worker first, so that a small job
+    /// spreads.
     pub(super) fn place(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.bereft.extend(self.moved.iter().copied());
         self.open_reduces();
         self.offer(now, out);
-        // Placing the last maps opens the reduces for the slots that are left.
-        if self.open_reduces() {
+        // Placing the last maps opens the reduces for the slots that are left, and a large task that
+        // was placed gives back the worker that was kept for it.
+        if self.open_reduces() || !self.fresh.is_empty() {
             self.offer(now, out);
         }
         self.preempt(now, out);
     }
 
     fn offer(&mut self, now: Now, out: &mut Vec<Action>) {
-        let fresh = std::mem::take(&mut self.fresh);
+        let mut fresh: BTreeSet<(u32, WorkerKey)> = std::mem::take(&mut self.fresh)
+            .into_iter()
+            .filter_map(|key| Some((self.workers.get(key)?.load(), key)))
+            .collect();
         let all = std::mem::take(&mut self.offer_all);
-        let waiting =
-            |job: &Job| job.runs() && (!job.map_queue.is_empty() || !job.reduce_queue.is_empty());
-        if !self.jobs.values().any(waiting) {
-            return;
-        }
-        let free = |worker: &Worker| worker.live() && worker.free() > 0;
-        let load = |key: WorkerKey, worker: &Worker| (worker.occupied.len(), key);
-        let mut candidates: Vec<(usize, WorkerKey)> = if all {
-            let workers = self.workers.iter().filter(|(_, worker)| free(worker));
-            workers.map(|(key, worker)| load(key, worker)).collect()
-        } else {
-            let workers = fresh.iter().filter_map(|key| Some((*key, self.workers.get(*key)?)));
-            workers.filter(|(_, worker)| free(worker)).map(|(k, w)| load(k, w)).collect()
-        };
-        while !candidates.is_empty() {
-            candidates.sort_unstable();
-            let mut left = Vec::with_capacity(candidates.len());
-            for (_, key) in candidates {
-                let Some(choice) = self.choose(now, key) else { continue };
+        let mut last = None;
+        while !self.shares.idle() {
+            // A worker that takes an attempt comes again, behind all that have less: the walk goes
+            // round by round over the free workers and meets no other one twice.
+            let next = if all { self.workers.free_after(last) } else { fresh.pop_first() };
+            let Some((load, key)) = next else { return };
+            last = next;
+            let free = self.workers.get(key).is_some_and(|w| w.usable() && w.free() > 0);
+            if free && let Some(choice) = self.choose(now, key) {
                 self.launch(now, key, choice, out);
-                if let Some(worker) = self.workers.get(key).filter(|worker| free(worker)) {
-                    left.push(load(key, worker));
-                }
+                fresh.insert((load + 1, key));
             }
-            candidates = left;
         }
     }
 
@@ -62,12 +66,17 @@ impl Scheduler {
     /// that were left empty before are worth another look.
     fn open_reduces(&mut self) -> bool {
         let mut opened = false;
-        for job in self.jobs.values_mut().filter(|job| job.runs() && !job.reduces_open) {
+        for id in std::mem::take(&mut self.moved) {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            if !job.runs() || job.reduces_open {
+                continue;
+            }
             let done = u64::from(job.map_tally.succeeded) * 100;
             let enough =
                 done >= job.maps.len() as u64 * u64::from(self.settings.slow_start_percent);
             if job.maps.is_empty() || job.map_queue.is_empty() || (enough && done > 0) {
                 job.reduces_open = true;
+                self.shares.place(job);
                 self.offer_all = true;
                 opened = true;
             }
@@ -77,42 +86,102 @@ impl Scheduler {
 
     /// What this worker's free slot is given.
     fn choose(&mut self, now: Now, key: WorkerKey) -> Option<Choice> {
-        let settings = self.settings;
-        let slots = self.workers.live_slots();
-        for job in self.jobs.values_mut().filter(|job| job.runs()) {
-            if job.map_queue.is_empty() && job.reduce_queue.is_empty() {
-                continue;
-            }
-            if shunned(job, key, &self.workers, &settings) {
-                continue;
-            }
-            let was_held_back = job.held_back_since_ms;
-            if let Some((map, locality)) = choose_map(job, key, &self.workers, now, &settings) {
-                let task = TaskId { job: job.id, kind: TaskKind::Map, index: map };
-                return Some(Choice { task, locality: Some(locality) });
-            }
-            if was_held_back.is_none()
-                && let Some(since) = job.held_back_since_ms
-            {
-                let rack_at = since + settings.node_wait_ms;
-                self.timers.insert((rack_at, Timer::HeldBack(job.id)));
-                self.timers.insert((rack_at + settings.rack_wait_ms, Timer::HeldBack(job.id)));
-            }
-            if let Some(reduce) = choose_reduce(job, key, &self.workers, slots) {
-                let task = TaskId { job: job.id, kind: TaskKind::Reduce, index: reduce };
-                return Some(Choice { task, locality: None });
+        if let Some(job) = self.reserved.get(&key).copied() {
+            return match self.ask_job(now, key, job) {
+                Answer::Takes(choice) => Some(choice),
+                Answer::Passes | Answer::Reserves => None,
+            };
+        }
+        for queue in self.shares.order() {
+            let mut last = None;
+            while let Some((rank, id)) = self.shares.next(queue, last) {
+                last = Some((rank, id));
+                match self.ask_job(now, key, id) {
+                    Answer::Takes(choice) => return Some(choice),
+                    Answer::Reserves => return None,
+                    Answer::Passes => {}
+                }
             }
         }
         None
     }
 
-    fn launch(&mut self, now: Now, key: WorkerKey, choice: Choice, out: &mut Vec<Action>) {
+    /// Whether a job has something for this worker.
+    fn ask_job(&mut self, now: Now, key: WorkerKey, id: JobId) -> Answer {
+        let settings = self.settings;
+        let slots = self.workers.live_slots();
+        let Some(job) = self.jobs.get_mut(&id) else { return Answer::Passes };
+        let Some(worker) = self.workers.get(key) else { return Answer::Passes };
+        let mut cramped = false;
+        let mut room = |job: &Job, kind: TaskKind| {
+            let room = worker.room(job.wishes.ask(kind));
+            cramped |= room == Room::Later && job.has_ready(kind);
+            room == Room::Now && !shunned(job, kind, key, &self.workers, &settings)
+        };
+        if room(job, TaskKind::Map) {
+            let was_held_back = job.held_back_since_ms;
+            if let Some((map, locality)) = choose_map(job, key, &self.workers, now, &settings) {
+                let task = TaskId { job: id, kind: TaskKind::Map, index: map };
+                let locality = Some(locality);
+                return Answer::Takes(Choice { task, locality, speculative: false });
+            }
+            if was_held_back.is_none()
+                && let Some(since) = job.held_back_since_ms
+            {
+                let rack_at = since + settings.node_wait_ms;
+                self.timers.insert((rack_at, Timer::HeldBack(id)));
+                self.timers.insert((rack_at + settings.rack_wait_ms, Timer::HeldBack(id)));
+            }
+        }
+        if room(job, TaskKind::Reduce)
+            && let Some(reduce) = choose_reduce(job, key, &self.workers, slots)
+        {
+            let task = TaskId { job: id, kind: TaskKind::Reduce, index: reduce };
+            return Answer::Takes(Choice { task, locality: None, speculative: false });
+        }
+        if cramped { self.reserve(now, key, id) } else { Answer::Passes }
+    }
+
+    /// Small tasks could fill every gap for ever before a large one fits: a job that found no room
+    /// for a while has one worker kept for it.
+    fn reserve(&mut self, now: Now, key: WorkerKey, id: JobId) -> Answer {
+        let Some(job) = self.jobs.get_mut(&id) else { return Answer::Passes };
+        let since = *job.cramped_since_ms.get_or_insert(now.steady_ms);
+        if now.steady_ms.saturating_sub(since) < self.settings.reserve_after_ms {
+            return Answer::Passes;
+        }
+        if let Some(other) = job.reserved.filter(|other| *other != key) {
+            if self.workers.get(other).is_some_and(Worker::usable) {
+                return Answer::Passes;
+            }
+            self.reserved.remove(&other);
+        }
+        job.reserved = Some(key);
+        self.reserved.insert(key, id);
+        Answer::Reserves
+    }
+
+    /// The job has got what it wanted, or wants nothing more.
+    pub(super) fn unreserve(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.cramped_since_ms = None;
+        if let Some(key) = job.reserved.take() {
+            self.reserved.remove(&key);
+            self.fresh.insert(key);
+        }
+    }
+
+    pub(super) fn launch(
+        &mut self,
+        now: Now,
+        key: WorkerKey,
+        choice: Choice,
+        out: &mut Vec<Action>,
+    ) {
         let Some(job) = self.jobs.get_mut(&choice.task.job) else { return };
-        let Some(worker) = self.workers.get_mut(key) else { return };
+        let Some(worker) = self.workers.get(key) else { return };
         let Some(task) = job.task(choice.task) else { return };
         let id = AttemptId { task: choice.task, number: task.next_number(job.attempt_base) };
-        worker.occupied.insert(id);
-        job.occupied += 1;
         job.worker_names.entry(key).or_insert_with(|| worker.profile.id.clone());
         let record = Launched {
             attempt_id: id.to_string(),
@@ -120,18 +189,25 @@ impl Scheduler {
             host: worker.profile.host.clone(),
             locality: choice.locality.map_or("", Locality::word).to_owned(),
             start_ms: now.wall_ms,
+            speculative: choice.speculative,
         };
         let running = Running { last_heard_ms: now.steady_ms, ..Running::default() };
         let attempt = Attempt {
             number: id.number,
             worker: key,
             locality: choice.locality,
+            speculative: choice.speculative,
             start_ms: now.wall_ms,
             state: AttemptState::Running(running),
         };
         job.launched(id, attempt);
         let timeout_ms = job.spec.task_timeout_ms;
         let job = job.id;
+        self.moved.insert(job);
+        self.occupy(key, id);
+        if !choice.speculative {
+            self.unreserve(job);
+        }
         if timeout_ms > 0 {
             self.set_timer(now.steady_ms.saturating_add(timeout_ms), Timer::Attempt(id));
         }
@@ -143,29 +219,48 @@ impl Scheduler {
         out.push(Action::Changed(job));
     }
 
-    /// When maps of a job wait, none of them runs and no slot is free, one of the job's reduces,
+    /// Gives an attempt a slot of this worker, unless it has it already. An attempt of a job that is
+    /// over holds one, too, until it is gone.
+    pub(super) fn occupy(&mut self, key: WorkerKey, id: AttemptId) {
+        let job = self.jobs.get_mut(&id.task.job);
+        let ask = job.as_ref().map(|job| job.wishes.ask(id.task.kind)).unwrap_or_default();
+        if self.workers.occupy(key, id, ask)
+            && let Some(job) = job
+        {
+            job.occupied += 1;
+            self.shares.hold(job, i64::from(ask.vcores));
+        }
+    }
+
+    /// When maps of a job wait, none of them runs and no worker has room for one, one of the job's reduces,
     /// which can't finish without those maps anyway, gives up its slot: the youngest.
     fn preempt(&mut self, now: Now, out: &mut Vec<Action>) {
-        let starved: Vec<JobId> = self
-            .jobs
-            .values()
-            .filter(|job| {
-                job.runs()
-                    && !job.map_queue.is_empty()
-                    && job.map_tally.running == 0
-                    && job.reduce_tally.running > 0
-                    // A slot that is being vacated already is the one to wait for.
-                    && job.occupied as usize == job.running_attempts().len()
-            })
-            .map(|job| job.id)
-            .collect();
-        if starved.is_empty() || self.workers.iter().any(|(_, w)| w.live() && w.free() > 0) {
-            return;
-        }
-        for id in starved {
+        for id in std::mem::take(&mut self.bereft) {
             let Some(job) = self.jobs.get(&id) else { continue };
-            let youngest = job
-                .running_attempts()
+            let starved = job.runs()
+                && !job.map_queue.is_empty()
+                && job.map_tally.running == 0
+                && job.reduce_tally.running > 0;
+            if !starved {
+                continue;
+            }
+            // Looked at again until it is over: a slot that is free now may go to others.
+            self.bereft.insert(id);
+            // Where no worker is, none has room, and a kill would give none.
+            if self.workers.live_count() == 0 {
+                continue;
+            }
+            let others = |key: &WorkerKey| self.reserved.get(key).is_some_and(|by| *by != id);
+            let ask = job.wishes.ask(TaskKind::Map);
+            let room = |(key, worker): (WorkerKey, &Worker)| {
+                !others(&key) && worker.room(ask) == Room::Now
+            };
+            let running = job.running_attempts();
+            // A slot that is being vacated already is the one to wait for.
+            if job.occupied as usize != running.len() || self.workers.free().any(room) {
+                continue;
+            }
+            let youngest = running
                 .into_iter()
                 .filter_map(|(id, worker)| {
                     job.running(id).map(|(attempt, _)| (attempt.start_ms, id, worker))
@@ -214,13 +309,11 @@ impl Scheduler {
 
     /// A slot is free again.
     pub(super) fn free_slot(&mut self, key: WorkerKey, id: AttemptId, out: &mut Vec<Action>) {
-        let Some(worker) = self.workers.get_mut(key) else { return };
-        if !worker.occupied.remove(&id) {
-            return;
-        }
+        let Some(ask) = self.workers.release(key, id) else { return };
         self.fresh.insert(key);
         if let Some(job) = self.jobs.get_mut(&id.task.job) {
             job.occupied = job.occupied.saturating_sub(1);
+            self.shares.hold(job, -i64::from(ask.vcores));
             self.go_on_if_idle(id.task.job, out);
         }
     }
@@ -232,23 +325,34 @@ impl Scheduler {
             TaskKind::Map => job.map_queue.push(id.index, Turn::First, &self.workers),
             TaskKind::Reduce => job.reduce_queue.push_front(id.index),
         }
+        self.shares.place(job);
+        self.moved.insert(id.job);
+        self.bereft.insert(id.job);
         self.offer_all = true;
     }
 }
 
 /// Whether too much of this job has failed on this worker and another one could take the work now.
-fn shunned(job: &Job, key: WorkerKey, workers: &Workers, settings: &Settings) -> bool {
+fn shunned(
+    job: &Job,
+    kind: TaskKind,
+    key: WorkerKey,
+    workers: &Workers,
+    settings: &Settings,
+) -> bool {
     let bad = |key: &WorkerKey| {
         job.failures_on.get(key).is_some_and(|count| *count >= settings.worker_job_failures)
     };
-    bad(&key) && workers.iter().any(|(other, w)| !bad(&other) && w.live() && w.free() > 0)
+    let ask = job.wishes.ask(kind);
+    bad(&key) && workers.free().any(|(other, w)| !bad(&other) && w.room(ask) == Room::Now)
 }
 
 /// Whether this task failed on this worker before and another one could take it now.
-fn better_elsewhere(job: &Job, task: TaskId, key: WorkerKey, workers: &Workers) -> bool {
+pub(super) fn better_elsewhere(job: &Job, task: TaskId, key: WorkerKey, workers: &Workers) -> bool {
+    let ask = job.wishes.ask(task.kind);
     let Some(task) = job.task(task) else { return false };
     task.failed_on(key)
-        && workers.iter().any(|(other, w)| w.live() && w.free() > 0 && !task.failed_on(other))
+        && workers.free().any(|(other, w)| !task.failed_on(other) && w.room(ask) == Room::Now)
 }
 
 fn choose_map(

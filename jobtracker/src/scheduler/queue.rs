@@ -56,6 +56,12 @@ impl MapQueue {
         self.waiting.get(map as usize).copied().unwrap_or(false)
     }
 
+    /// Whether this map's split lies on this host.
+    #[must_use]
+    pub fn lies_on(&self, map: u32, host: HostId) -> bool {
+        self.hosts.get(map as usize).is_some_and(|hosts| hosts.contains(&host))
+    }
+
     /// Adds a map. Adding one that waits already changes nothing.
     pub fn push(&mut self, map: u32, turn: Turn, workers: &Workers) {
         let Some(waiting) = self.waiting.get_mut(map as usize) else { return };

@@ -1,6 +1,6 @@
 //! Attempts end; outputs get lost; files get committed.
 
-use hfs_protocol::ids::{AttemptId, TaskId, TaskKind};
+use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
 use hfs_protocol::proto::job::AttemptFailure;
 use hfs_protocol::proto::task::{Done, FetchFailed, OutputFile, Progress};
 
@@ -8,7 +8,7 @@ use super::{Action, CommitError, Durability, Failure, Now, Report, Scheduler, Ti
 use crate::history::record::{
     AttemptEnded, Entry, MapDone, OutputLost, TaskCommitted, TaskCommitting,
 };
-use crate::job::{AttemptEnd, SegmentAt, TaskState};
+use crate::job::{AttemptEnd, SegmentAt, TaskState, limits};
 use crate::workers::WorkerKey;
 
 /// A worker ends a silent attempt itself, and with its last words; it has so much longer for that before
@@ -111,6 +111,7 @@ impl Scheduler {
             if let Some(worker) = self.workers.get_mut(key) {
                 worker.segments.insert(id.task);
             }
+            self.note_success(now, id, key);
             self.hungry.insert(job_id);
             out.push(Action::Journal(job_id, Entry::MapDone(record).into(), Durability::Buffered));
         } else {
@@ -127,6 +128,7 @@ impl Scheduler {
             if !job.committing(id, done.outputs.clone(), done.counters, now.wall_ms) {
                 return;
             }
+            self.note_success(now, id, key);
             let wait =
                 if done.outputs.is_empty() { Durability::Buffered } else { Durability::Synced };
             out.push(Action::Journal(job_id, Entry::TaskCommitting(record).into(), wait));
@@ -138,8 +140,19 @@ impl Scheduler {
             }
         }
         self.kill_others(now, id, out);
+        self.moved.insert(job_id);
         out.push(Action::Changed(job_id));
+        self.check_limits(now, job_id, out);
         self.commit_if_done(job_id, out);
+    }
+
+    /// A job whose tasks together have too many counters fails: they are kept, sent and shown for each
+    /// task, and a counter for each word would drown the cluster.
+    fn check_limits(&mut self, now: Now, id: JobId, out: &mut Vec<Action>) {
+        let Some(job) = self.jobs.get(&id).filter(|job| job.runs()) else { return };
+        if let Some(why) = limits::exceeded(&job.counters, &job.wishes) {
+            self.fail_job(now, id, &why, out);
+        }
     }
 
     /// The task is won: whoever else works on it stops.
@@ -155,6 +168,7 @@ impl Scheduler {
             })
             .collect();
         for (id, worker) in others {
+            self.note_pace(now, id);
             self.kill_attempt(now, id, worker, "another attempt was first", out);
         }
     }
@@ -208,6 +222,7 @@ impl Scheduler {
             finish_ms: now.wall_ms,
         };
         let again = job.attempt_ended(id, end, failure, now.wall_ms);
+        self.moved.insert(id.task.job);
         out.push(Action::Journal(
             id.task.job,
             Entry::AttemptEnded(record).into(),
@@ -325,6 +340,7 @@ impl Scheduler {
                 let record = Entry::TaskCommitted(record).into();
                 out.push(Action::Journal(job_id, record, Durability::Buffered));
                 out.push(Action::Changed(job_id));
+                self.check_limits(now, job_id, out);
                 self.commit_if_done(job_id, out);
             }
             Err(CommitError { message, unclear }) => {

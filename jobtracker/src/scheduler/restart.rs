@@ -69,23 +69,22 @@ impl Scheduler {
             }
         }
         let timeout_ms = job.spec.task_timeout_ms;
-        for (key, attempt) in held {
-            if let Some(worker) = self.workers.get_mut(key) {
-                worker.occupied.insert(attempt);
-                job.occupied += 1;
-            }
-            if timeout_ms > 0 {
-                let due = now.steady_ms.saturating_add(timeout_ms);
-                self.set_timer(due, super::Timer::Attempt(attempt));
-            }
-        }
         if job.phase == Phase::Preparing {
             job.phase = Phase::Running;
         }
         let phase = job.phase.clone();
         self.jobs.insert(id, job);
-        self.enqueue_waiting(id);
-        self.watch_for_workers(now, id);
+        for (key, attempt) in held {
+            self.occupy(key, attempt);
+            if timeout_ms > 0 {
+                let due = now.steady_ms.saturating_add(timeout_ms);
+                self.set_timer(due, super::Timer::Attempt(attempt));
+            }
+        }
+        self.begin(now, id);
+        if !matches!(phase, Phase::Running) {
+            self.leave_queue(id);
+        }
         out.extend(commits);
         for (worker, attempt) in twins {
             self.kill_attempt(now, attempt, worker, "another attempt was first", out);

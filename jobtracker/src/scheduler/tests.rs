@@ -1,6 +1,9 @@
 //! Tests of the scheduler: small stories, and a simulated cluster whose workers die at random.
 #![allow(clippy::unwrap_used)]
 
+mod nodes;
+mod races;
+mod sharing;
 mod simulation;
 
 use hfs_protocol::ids::{AttemptId, JobId, TaskKind};

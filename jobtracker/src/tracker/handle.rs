@@ -1,12 +1,12 @@
 //! How the fronts talk to the loop.
 
 use hfs_protocol::ids::{AttemptId, JobId};
-use hfs_protocol::proto::job::{JobStatus, SubmitRequest, WorkerStatus};
+use hfs_protocol::proto::job::{JobStatus, QueueStatus, SubmitRequest, WorkerStatus};
 use hfs_protocol::proto::task::{FetchFailed, Progress};
 use hfs_protocol::proto::worker::{LogData, TrackerMessage};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::job::Detail;
+use crate::job::{Detail, Priority};
 use crate::scheduler::{Event, Registration, Report};
 use crate::workers::WorkerKey;
 
@@ -41,6 +41,8 @@ pub struct ClusterView {
     pub workers: Vec<WorkerStatus>,
     /// Jobs that are not over.
     pub running_jobs: u32,
+    /// The queues.
+    pub queues: Vec<QueueStatus>,
 }
 
 /// What a worker says after it has registered.
@@ -100,6 +102,35 @@ pub enum Message {
         reason: String,
         /// Whether there is such a job.
         reply: oneshot::Sender<bool>,
+    },
+    /// Make a job more or less urgent.
+    SetPriority {
+        /// Which.
+        job: JobId,
+        /// How urgent.
+        priority: Priority,
+        /// Whether there is such a job, not over yet.
+        reply: oneshot::Sender<bool>,
+    },
+    /// End an attempt; its task tries again.
+    EndAttempt {
+        /// Which.
+        id: AttemptId,
+        /// Whether that counts as a failure.
+        fails: bool,
+        /// Who wants it, for people.
+        reason: String,
+        /// Whether it runs.
+        reply: oneshot::Sender<bool>,
+    },
+    /// Give a host or a worker no new attempts, or some again.
+    Drain {
+        /// The host, or the worker's id.
+        node: String,
+        /// No new ones.
+        drained: bool,
+        /// Answered when no restart can forget it.
+        reply: oneshot::Sender<Result<(), String>>,
     },
     /// A worker opened a stream.
     Register {

@@ -8,6 +8,7 @@
 mod calls;
 pub mod commit;
 mod counts;
+mod drained;
 mod handle;
 pub mod hdfs;
 mod links;
@@ -15,8 +16,9 @@ mod links;
 pub mod memory;
 mod perform;
 pub mod store;
+mod view;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +36,7 @@ use crate::history::Writer;
 use crate::job::Detail;
 use crate::scheduler::{Action, Event, Now, Scheduler};
 pub use counts::Counts;
+pub use drained::DrainedFile;
 use links::Links;
 use store::Store;
 
@@ -58,6 +61,8 @@ pub struct Edges {
     pub commit_timeout: Duration,
     /// What is counted.
     pub counts: Counts,
+    /// Where it is kept which hosts and workers get no tasks.
+    pub drained: DrainedFile,
 }
 
 /// The owner of the scheduler.
@@ -73,6 +78,8 @@ pub struct Tracker {
     submitters: HashMap<JobId, Vec<oneshot::Sender<Result<JobId, Refusal>>>>,
     watchers: HashMap<JobId, watch::Sender<Version>>,
     commits: Arc<Semaphore>,
+    /// Changes of which hosts and workers get no tasks.
+    drains: u64,
 }
 
 impl Tracker {
@@ -92,6 +99,7 @@ impl Tracker {
             submitters: HashMap::new(),
             watchers: HashMap::new(),
             commits: Arc::new(Semaphore::new(COMMITS_AT_ONCE)),
+            drains: 0,
         };
         (tracker, Handle::new(sender))
     }
@@ -143,6 +151,26 @@ impl Tracker {
                 let known = self.scheduler.jobs().contains_key(&job)
                     || self.scheduler.ended().contains_key(&job);
                 let _ = reply.send(known);
+            }
+            Message::SetPriority { job, priority, reply } => {
+                self.scheduler.handle(now, Event::Priority(job, priority), actions);
+                let _ = reply.send(self.scheduler.jobs().contains_key(&job));
+            }
+            Message::EndAttempt { id, fails, reason, reply } => {
+                let job = self.scheduler.jobs().get(&id.task.job);
+                let runs = job.is_some_and(|job| job.running(id).is_some());
+                if runs {
+                    let event = Event::EndAttempt { id, fails, reason };
+                    self.scheduler.handle(now, event, actions);
+                }
+                let _ = reply.send(runs);
+            }
+            Message::Drain { node, drained, reply } => {
+                self.scheduler.handle(now, Event::Drain { node, drained }, actions);
+                self.drains += 1;
+                let (file, number) = (self.edges.drained.clone(), self.drains);
+                let nodes = self.scheduler.workers().drained().clone();
+                tokio::task::spawn_blocking(move || reply.send(file.write(number, &nodes)));
             }
             Message::Register { registration, outgoing, reply } => {
                 let id = registration.profile.id.clone();
@@ -240,16 +268,17 @@ impl Tracker {
     }
 
     fn list(&self, running_only: bool) -> Vec<hfs_protocol::proto::job::JobStatus> {
-        let mut found = Vec::new();
+        let mut found = BTreeMap::new();
         if !running_only {
-            for ended in self.scheduler.ended().values() {
+            for (id, ended) in self.scheduler.ended() {
                 let mut status = ended.status.clone();
                 status.attempts.clear();
-                found.push(status);
+                found.insert(*id, status);
             }
         }
-        found.extend(self.scheduler.jobs().values().map(|job| job.status(Detail::Brief)));
-        found
+        let running = self.scheduler.jobs().iter();
+        found.extend(running.map(|(id, job)| (*id, job.status(Detail::Brief))));
+        found.into_values().collect()
     }
 
     /// A watch of a job that is over is closed from the start.
@@ -260,24 +289,6 @@ impl Tracker {
             return Some(sender.subscribe());
         }
         self.scheduler.ended().contains_key(&job).then(|| watch::channel(Version::default()).1)
-    }
-
-    fn cluster(&self, now: Now) -> ClusterView {
-        let workers = self
-            .scheduler
-            .workers()
-            .iter()
-            .map(|(_, worker)| hfs_protocol::proto::job::WorkerStatus {
-                worker_id: worker.profile.id.clone(),
-                host: worker.profile.host.clone(),
-                live: worker.live(),
-                slots: worker.profile.slots,
-                running: worker.occupied.len() as u32,
-                last_heard_ms_ago: now.steady_ms.saturating_sub(worker.last_heard_ms),
-            })
-            .collect();
-        let running_jobs = self.scheduler.jobs().len() as u32;
-        ClusterView { workers, running_jobs }
     }
 }
 

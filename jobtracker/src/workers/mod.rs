@@ -1,9 +1,14 @@
 //! The registry of workers: who is there, what they can take, when they count as dead. Pure: time
 //! comes in as an argument.
+//!
+//! Workers that could take an attempt now are kept in an index by load, so that nobody has to look at
+//! all workers to find one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hfs_protocol::ids::{AttemptId, TaskId};
+use hfs_protocol::ids::{AttemptId, JobId, TaskId};
+
+use crate::job::Ask;
 
 /// A worker process, from its first registration on. A worker that starts again is a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,10 +56,87 @@ pub struct Profile {
     pub rack: String,
     /// How many attempts it runs at once.
     pub slots: u32,
+    /// Processors for attempts. 0: as many as slots.
+    pub vcores: u32,
+    /// Memory for attempts, MiB. 0: it does not say, and nothing is too much.
+    pub memory_mb: u64,
+    /// Memory of an attempt whose job does not say, MiB. 0: an equal share of `memory_mb`.
+    pub task_memory_mb: u64,
     /// host:port of its shuffle server.
     pub shuffle_address: String,
     /// host:port of its web page.
     pub http_address: String,
+}
+
+impl Profile {
+    /// Processors for attempts.
+    #[must_use]
+    pub fn vcores(&self) -> u32 {
+        if self.vcores == 0 { self.slots } else { self.vcores }
+    }
+
+    /// Memory for attempts, MiB.
+    #[must_use]
+    pub fn memory_mb(&self) -> u64 {
+        if self.memory_mb == 0 { u64::MAX } else { self.memory_mb }
+    }
+
+    /// What an attempt takes of this worker.
+    #[must_use]
+    pub fn need(&self, ask: Ask) -> Held {
+        let share = match self.task_memory_mb {
+            0 => self.memory_mb / u64::from(self.slots.max(1)),
+            said => said,
+        };
+        // A share is what fits as often as there are slots, even where rounding says otherwise.
+        let memory_mb = ask.memory_mb.unwrap_or_else(|| share.min(self.memory_mb()));
+        Held { vcores: ask.vcores, memory_mb }
+    }
+
+    /// Whether an attempt would fit if nothing else ran here.
+    #[must_use]
+    pub fn fits(&self, ask: Ask) -> bool {
+        let need = self.need(ask);
+        need.vcores <= self.vcores() && need.memory_mb <= self.memory_mb()
+    }
+}
+
+/// What an attempt takes of its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    /// Processors.
+    pub vcores: u32,
+    /// Memory, MiB.
+    pub memory_mb: u64,
+}
+
+impl Held {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            vcores: self.vcores.saturating_add(other.vcores),
+            memory_mb: self.memory_mb.saturating_add(other.memory_mb),
+        }
+    }
+}
+
+/// Whether a worker can take an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// At once.
+    Now,
+    /// When others have ended.
+    Later,
+    /// It is too small.
+    Never,
+}
+
+/// A worker that gets no tasks because too many failed there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blacklisted {
+    /// When it may try again, on the steady clock.
+    pub until_ms: u64,
+    /// Why, for people.
+    pub reason: String,
 }
 
 /// A worker as the tracker sees it.
@@ -70,11 +152,29 @@ pub struct Worker {
     pub liveness: Liveness,
     /// When it was last heard of, on the steady clock.
     pub last_heard_ms: u64,
-    /// The attempts that hold a slot: running, or told to die and not yet confirmed dead.
-    pub occupied: BTreeSet<AttemptId>,
+    /// The attempts that hold a slot: running, or told to die and not yet confirmed dead. Changed by
+    /// [`Workers::occupy`] and [`Workers::release`].
+    pub occupied: BTreeMap<AttemptId, Ask>,
+    /// What they hold together.
+    pub used: Held,
     /// Finished maps whose output lies here and may still be needed.
     pub segments: BTreeSet<TaskId>,
+    /// An operator wants it empty: it gets no new attempts.
+    pub draining: bool,
+    /// Too much failed here: it gets no new attempts for a while.
+    pub blacklisted: Option<Blacklisted>,
+    /// Jobs of which a task failed here and succeeded elsewhere, and when (steady clock) last.
+    pub strikes: BTreeMap<JobId, u64>,
+    /// How long attempts take here against others of their job, 1.0 the usual; a running mean.
+    pub slowness: f64,
+    /// How many attempts that is a mean of.
+    pub slowness_samples: u32,
+    /// Its load in the index of free workers, when it is in it.
+    listed: Option<u32>,
 }
+
+/// The weight of the newest value in [`Worker::slowness`].
+const SLOWNESS_WEIGHT: f64 = 0.3;
 
 impl Worker {
     /// Whether its stream is open.
@@ -89,11 +189,46 @@ impl Worker {
         matches!(self.liveness, Liveness::Dead { .. })
     }
 
+    /// Whether it may be given attempts.
+    #[must_use]
+    pub fn usable(&self) -> bool {
+        self.live() && !self.draining && self.blacklisted.is_none()
+    }
+
     /// Slots that nothing holds.
     #[must_use]
     pub fn free(&self) -> u32 {
-        let occupied = u32::try_from(self.occupied.len()).unwrap_or(u32::MAX);
-        self.profile.slots.saturating_sub(occupied)
+        self.profile.slots.saturating_sub(self.load())
+    }
+
+    /// Slots that something holds.
+    #[must_use]
+    pub fn load(&self) -> u32 {
+        u32::try_from(self.occupied.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether an attempt that asks for this can run here.
+    #[must_use]
+    pub fn room(&self, ask: Ask) -> Room {
+        if !self.profile.fits(ask) {
+            return Room::Never;
+        }
+        let need = self.profile.need(ask);
+        let vcores = self.used.vcores.saturating_add(need.vcores) <= self.profile.vcores();
+        let memory = self.used.memory_mb.saturating_add(need.memory_mb) <= self.profile.memory_mb();
+        if self.free() > 0 && vcores && memory { Room::Now } else { Room::Later }
+    }
+
+    fn sum(&self) -> Held {
+        let needs = self.occupied.values().map(|ask| self.profile.need(*ask));
+        needs.fold(Held::default(), Held::plus)
+    }
+
+    /// Takes in how long an attempt took against the others of its job.
+    pub fn note_pace(&mut self, ratio: f64) {
+        let old = if self.slowness_samples == 0 { ratio } else { self.slowness };
+        self.slowness = old + SLOWNESS_WEIGHT * (ratio - old);
+        self.slowness_samples = self.slowness_samples.saturating_add(1);
     }
 }
 
@@ -108,6 +243,11 @@ pub struct Workers {
     live_on: BTreeMap<HostId, u32>,
     live: u32,
     live_slots: u64,
+    blacklisted: u32,
+    /// Usable workers with a slot that nothing holds, the least loaded first.
+    free: BTreeSet<(u32, WorkerKey)>,
+    /// Hosts and ids of workers that get no new attempts.
+    drained: BTreeSet<String>,
     next: u32,
 }
 
@@ -118,7 +258,7 @@ impl Workers {
         self.all.get(&key)
     }
 
-    /// The worker, when it is known.
+    /// The worker, when it is known. For what decides neither its liveness nor its load.
     pub fn get_mut(&mut self, key: WorkerKey) -> Option<&mut Worker> {
         self.all.get_mut(&key)
     }
@@ -134,6 +274,20 @@ impl Workers {
         self.all.iter().map(|(key, worker)| (*key, worker))
     }
 
+    /// Usable workers with a free slot, the least loaded first.
+    pub fn free(&self) -> impl Iterator<Item = (WorkerKey, &Worker)> {
+        self.free.iter().filter_map(|(_, key)| Some((*key, self.all.get(key)?)))
+    }
+
+    /// The next of them in the order of load, after this one. A worker that takes an attempt moves on
+    /// in that order, so a walk meets it again, behind all that have less.
+    #[must_use]
+    pub fn free_after(&self, last: Option<(u32, WorkerKey)>) -> Option<(u32, WorkerKey)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = last.map_or(Unbounded, Excluded);
+        self.free.range((from, Unbounded)).next().copied()
+    }
+
     /// How many are live.
     #[must_use]
     pub fn live_count(&self) -> u32 {
@@ -144,6 +298,12 @@ impl Workers {
     #[must_use]
     pub fn hopeful_count(&self) -> usize {
         self.all.values().filter(|worker| !worker.dead()).count()
+    }
+
+    /// How many get no attempts because too much failed there.
+    #[must_use]
+    pub fn blacklisted_count(&self) -> u32 {
+        self.blacklisted
     }
 
     /// Slots of the live ones together.
@@ -187,15 +347,22 @@ impl Workers {
         let rack = self.rack(&profile.rack);
         self.rack_of.insert(host, rack);
         self.by_id.insert(profile.id.clone(), key);
-        let liveness = Liveness::Away { until_ms };
+        let draining = self.drained.contains(&profile.host) || self.drained.contains(&profile.id);
         let worker = Worker {
             profile,
             host,
             rack,
-            liveness,
+            liveness: Liveness::Away { until_ms },
             last_heard_ms: 0,
-            occupied: BTreeSet::new(),
+            occupied: BTreeMap::new(),
+            used: Held::default(),
             segments: BTreeSet::new(),
+            draining,
+            blacklisted: None,
+            strikes: BTreeMap::new(),
+            slowness: 1.0,
+            slowness_samples: 0,
+            listed: None,
         };
         self.all.insert(key, worker);
         key
@@ -220,17 +387,91 @@ impl Workers {
             }
             _ => {}
         }
+        self.reindex(key);
     }
 
     /// Takes over what a worker says of itself when it registers again. Its host can't change:
     /// the id is new at every start.
     pub fn refresh(&mut self, key: WorkerKey, profile: Profile) {
-        if let Some(worker) = self.all.get_mut(&key) {
-            if worker.live() {
-                self.live_slots -= u64::from(worker.profile.slots);
-                self.live_slots += u64::from(profile.slots);
+        let Some(worker) = self.all.get_mut(&key) else { return };
+        if worker.live() {
+            self.live_slots -= u64::from(worker.profile.slots);
+            self.live_slots += u64::from(profile.slots);
+        }
+        worker.profile = Profile { host: worker.profile.host.clone(), ..profile };
+        worker.used = worker.sum();
+        self.reindex(key);
+    }
+
+    /// Gives an attempt a slot. False when it has one already.
+    pub fn occupy(&mut self, key: WorkerKey, id: AttemptId, ask: Ask) -> bool {
+        let Some(worker) = self.all.get_mut(&key) else { return false };
+        if worker.occupied.contains_key(&id) {
+            return false;
+        }
+        worker.occupied.insert(id, ask);
+        worker.used = worker.used.plus(worker.profile.need(ask));
+        self.reindex(key);
+        true
+    }
+
+    /// Takes an attempt's slot back. What it had asked for, if it had one.
+    pub fn release(&mut self, key: WorkerKey, id: AttemptId) -> Option<Ask> {
+        let worker = self.all.get_mut(&key)?;
+        let ask = worker.occupied.remove(&id)?;
+        let held = worker.profile.need(ask);
+        worker.used.vcores = worker.used.vcores.saturating_sub(held.vcores);
+        worker.used.memory_mb = worker.used.memory_mb.saturating_sub(held.memory_mb);
+        self.reindex(key);
+        Some(ask)
+    }
+
+    /// Puts a worker on the blacklist, or takes it off.
+    pub fn set_blacklisted(&mut self, key: WorkerKey, blacklisted: Option<Blacklisted>) {
+        let Some(worker) = self.all.get_mut(&key) else { return };
+        self.blacklisted -= u32::from(worker.blacklisted.is_some());
+        self.blacklisted += u32::from(blacklisted.is_some());
+        worker.blacklisted = blacklisted;
+        self.reindex(key);
+    }
+
+    /// The hosts and ids of workers that get no new attempts.
+    #[must_use]
+    pub fn drained(&self) -> &BTreeSet<String> {
+        &self.drained
+    }
+
+    /// Has a host or a worker, by its id, given no new attempts from now on; or has it given some
+    /// again. It need not be known yet.
+    pub fn set_drained(&mut self, name: &str, drained: bool) {
+        if drained {
+            self.drained.insert(name.to_owned());
+        } else {
+            self.drained.remove(name);
+        }
+        let keys: Vec<WorkerKey> = self.all.keys().copied().collect();
+        for key in keys {
+            if let Some(worker) = self.all.get_mut(&key) {
+                worker.draining = self.drained.contains(&worker.profile.host)
+                    || self.drained.contains(&worker.profile.id);
             }
-            worker.profile = Profile { host: worker.profile.host.clone(), ..profile };
+            self.reindex(key);
+        }
+    }
+
+    /// The one place where the index of free workers changes.
+    fn reindex(&mut self, key: WorkerKey) {
+        let Some(worker) = self.all.get_mut(&key) else { return };
+        let listed = (worker.usable() && worker.free() > 0).then(|| worker.load());
+        if worker.listed == listed {
+            return;
+        }
+        if let Some(load) = worker.listed {
+            self.free.remove(&(load, key));
+        }
+        worker.listed = listed;
+        if let Some(load) = listed {
+            self.free.insert((load, key));
         }
     }
 
@@ -247,10 +488,39 @@ impl Workers {
             .map(|(key, _)| *key)
             .collect();
         for key in gone {
+            self.set_blacklisted(key, None);
             if let Some(worker) = self.all.remove(&key) {
                 self.by_id.remove(&worker.profile.id);
             }
         }
+    }
+
+    /// The invariants that tests check after every event.
+    ///
+    /// # Errors
+    /// The first one that does not hold.
+    pub fn validate(&self) -> Result<(), String> {
+        let mut free = BTreeSet::new();
+        let mut blacklisted = 0;
+        for (key, worker) in &self.all {
+            if worker.dead() && !worker.occupied.is_empty() {
+                return Err(format!("dead worker {key:?} holds slots"));
+            }
+            if worker.usable() && worker.free() > 0 {
+                free.insert((worker.load(), *key));
+            }
+            blacklisted += u32::from(worker.blacklisted.is_some());
+            if worker.sum() != worker.used {
+                return Err(format!("{key:?} uses {:?}, not {:?}", worker.sum(), worker.used));
+            }
+        }
+        if free != self.free {
+            return Err(format!("free are {free:?}, listed {:?}", self.free));
+        }
+        if blacklisted != self.blacklisted {
+            return Err(format!("{blacklisted} blacklisted, counted {}", self.blacklisted));
+        }
+        Ok(())
     }
 }
 
@@ -283,5 +553,42 @@ mod tests {
         workers.forget_dead(6);
         assert!(workers.get(a).is_none() && workers.by_id("a").is_none());
         assert!(workers.get(b).is_some());
+    }
+
+    #[test]
+    fn room_is_by_slots_processors_and_memory() {
+        let mut workers = Workers::default();
+        let big = Profile { vcores: 4, memory_mb: 4000, slots: 3, ..profile("a", "h") };
+        let key = workers.add(big, 0);
+        let job = JobId { tracker: 1, number: 1 };
+        let id = |index| {
+            let task = TaskId { job, kind: hfs_protocol::ids::TaskKind::Map, index };
+            AttemptId { task, number: 0 }
+        };
+        let room = |workers: &Workers, vcores, memory_mb| {
+            workers.get(key).map(|worker| worker.room(Ask { vcores, memory_mb }))
+        };
+        assert_eq!(room(&workers, 4, Some(4000)), Some(Room::Now));
+        assert_eq!(room(&workers, 5, None), Some(Room::Never));
+        assert_eq!(room(&workers, 1, Some(4001)), Some(Room::Never));
+        workers.set_liveness(key, Liveness::Live);
+        let ask = Ask { vcores: 2, memory_mb: None };
+        assert!(workers.occupy(key, id(0), ask) && !workers.occupy(key, id(0), ask));
+        let used = workers.get(key).map(|worker| worker.used);
+        assert_eq!(used, Some(Held { vcores: 2, memory_mb: 1333 }), "a slot's share of memory");
+        assert_eq!(room(&workers, 3, None), Some(Room::Later));
+        assert_eq!(room(&workers, 2, Some(2700)), Some(Room::Later));
+        assert_eq!(room(&workers, 2, Some(2600)), Some(Room::Now));
+        assert_eq!(workers.free_after(None), Some((1, key)));
+        assert_eq!(workers.free_after(Some((1, key))), None);
+        workers.set_drained("h", true);
+        assert_eq!(workers.free_after(None), None);
+        workers.set_drained("h", false);
+        assert_eq!(workers.release(key, id(0)), Some(ask));
+        assert_eq!(workers.free_after(None), Some((0, key)));
+        let black = Blacklisted { until_ms: 1, reason: String::new() };
+        workers.set_blacklisted(key, Some(black));
+        assert_eq!((workers.free_after(None), workers.blacklisted_count()), (None, 1));
+        assert_eq!(workers.validate(), Ok(()));
     }
 }

@@ -52,6 +52,12 @@ pub struct Identity {
     pub rack: String,
     /// How many attempts at once.
     pub slots: u32,
+    /// How many processors they may ask for together.
+    pub vcores: u32,
+    /// How much memory they may ask for together, MiB.
+    pub memory_mb: u64,
+    /// What an attempt that does not ask gets of it, MiB.
+    pub task_memory_mb: u64,
     /// host:port of the shuffle server.
     pub shuffle_address: String,
     /// host:port of the web page.
@@ -244,6 +250,9 @@ impl Node {
             host: identity.host,
             rack: identity.rack,
             slots: identity.slots,
+            vcores: identity.vcores,
+            memory_mb: identity.memory_mb,
+            task_memory_mb: identity.task_memory_mb,
             shuffle_address: identity.shuffle_address,
             http_address: identity.http_address,
             version: env!("CARGO_PKG_VERSION").to_owned(),

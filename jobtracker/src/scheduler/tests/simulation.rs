@@ -1,11 +1,13 @@
-//! A cluster in one thread: workers that run, finish, fail, fall silent, die and come back by a
-//! seeded dice. Checked for every seed: each task's files are committed exactly once, every job
+//! A cluster in one thread: workers that run, finish, fail, are slow, fall silent, are cut off and come
+//! back as zombies, die and start again, and operators that kill attempts, drain hosts and change
+//! priorities, all by a seeded dice. Checked for every seed: each task's files are committed exactly once, every job
 //! ends, and the scheduler's invariants hold throughout. When workers stay alive long enough in the end
 //! (the healing phase) every job succeeds.
 #![allow(clippy::unwrap_used)]
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::time::Instant;
 
 use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
 use hfs_protocol::proto::job::{JobState, SubmitRequest};
@@ -13,9 +15,12 @@ use hfs_protocol::proto::task::{Done, InputSplit, JobSpec, OutputFile, Progress}
 use proptest::prelude::*;
 
 use crate::history::Record;
+use crate::job::Priority;
 use crate::job::replay::{Outcome, replay};
+use crate::job::wishes;
 use crate::scheduler::{
-    Action, Cleaned, CommitError, Event, Failure, Now, Registration, Report, Scheduler, Settings,
+    Action, Cleaned, CommitError, Event, Failure, Now, Policy, QueueSettings, Registration, Report,
+    Scheduler, Settings,
 };
 use crate::workers::{Profile, WorkerKey};
 
@@ -47,6 +52,17 @@ struct Shape {
     failing: u64,
     /// Workers die so often, one in so many finished attempts. 0: never.
     deaths: u64,
+    /// Workers are cut off for a while so often, and work on meanwhile: one in so many finished
+    /// attempts. 0: never.
+    cuts: u64,
+    /// Of 100 attempts, how many take twenty times as long.
+    slow: u64,
+    /// Whether slow attempts are raced.
+    speculate: bool,
+    /// Jobs of different queues, priorities and needs.
+    mixed: bool,
+    /// People end attempts, drain hosts and change priorities.
+    operators: bool,
     /// The tracker dies after so many actions. 0: never.
     restart_after: u64,
     /// Check the invariants after every event: costs time.
@@ -58,6 +74,8 @@ enum Due {
     Finish(u32, AttemptId),
     Beat(u32),
     Reborn(u32),
+    Back(u32),
+    Undrain(u32),
 }
 
 struct World {
@@ -79,6 +97,10 @@ struct World {
     histories: BTreeMap<JobId, Vec<Record>>,
     /// What the tracker is about to hear. Lost when it dies.
     queue: VecDeque<Event>,
+    /// Lives that are cut off.
+    cut: BTreeSet<u32>,
+    drained: BTreeSet<String>,
+    raced: u64,
     /// What each life of a worker has reported, to be repeated when it registers again.
     reports: BTreeMap<u32, Vec<Report>>,
     performed: u64,
@@ -88,11 +110,10 @@ struct World {
 
 impl World {
     fn new(shape: Shape, seed: u64) -> Self {
-        let settings = Settings { worker_silent_ms: 10_000, ..Settings::default() };
         Self {
             shape,
             dice: Dice(seed | 1),
-            scheduler: Scheduler::new(settings),
+            scheduler: scheduler(),
             now: Now { steady_ms: 0, wall_ms: 1_000_000 },
             due: BinaryHeap::new(),
             alive: BTreeMap::new(),
@@ -104,6 +125,9 @@ impl World {
             committed: BTreeMap::new(),
             histories: BTreeMap::new(),
             queue: VecDeque::new(),
+            cut: BTreeSet::new(),
+            drained: BTreeSet::new(),
+            raced: 0,
             reports: BTreeMap::new(),
             performed: 0,
             launched: 0,
@@ -125,8 +149,12 @@ impl World {
                 })
                 .collect();
             // So many tries that a job never fails by bad luck alone.
-            let spec =
-                JobSpec { reduces: self.shape.reduces, max_attempts: 30, ..JobSpec::default() };
+            let spec = JobSpec {
+                reduces: self.shape.reduces,
+                max_attempts: 60,
+                conf: self.properties(),
+                ..JobSpec::default()
+            };
             let request = SubmitRequest { job: Some(spec), splits, ..SubmitRequest::default() };
             self.event(Event::Submitted(job, Box::new(request)));
             self.event(Event::Journalled(job));
@@ -144,6 +172,43 @@ impl World {
             let job = JobId { tracker: 1, number };
             let status = &self.scheduler.ended()[&job].status;
             assert_eq!(status.state(), JobState::Succeeded, "{}", status.message);
+        }
+    }
+
+    fn properties(&mut self) -> HashMap<String, String> {
+        let mut conf = HashMap::new();
+        let mut set = |name: &str, value: String| conf.insert(name.to_owned(), value);
+        set(wishes::MAP_SPECULATIVE, self.shape.speculate.to_string());
+        set(wishes::REDUCE_SPECULATIVE, self.shape.speculate.to_string());
+        set(wishes::RETRY_AFTER_SOME, "1000".to_owned());
+        if self.shape.mixed {
+            let queue = ["default", "etl", "one"][self.dice.roll(3) as usize];
+            set(wishes::QUEUE_NAME, queue.to_owned());
+            set(wishes::PRIORITY, self.priority().word().to_owned());
+            let slots = u64::from(self.shape.slots);
+            for name in [wishes::MAP_VCORES, wishes::REDUCE_VCORES] {
+                set(name, (1 + self.dice.roll(slots)).to_string());
+            }
+            for name in [wishes::MAP_MEMORY_MB, wishes::REDUCE_MEMORY_MB] {
+                set(name, (1 + self.dice.roll(1000 * slots)).to_string());
+            }
+        }
+        conf
+    }
+
+    fn priority(&mut self) -> Priority {
+        Priority::ALL[self.dice.roll(5) as usize]
+    }
+
+    fn profile(&self, place: u32, id: &str) -> Profile {
+        Profile {
+            id: id.to_owned(),
+            host: format!("h{place}"),
+            rack: format!("/r{}", place / 20),
+            slots: self.shape.slots,
+            vcores: self.shape.slots,
+            memory_mb: u64::from(self.shape.slots) * 1000,
+            ..Profile::default()
         }
     }
 
@@ -168,6 +233,8 @@ impl World {
             Some(Reverse((_, Due::Finish(life, id)))) => self.finish(life, id),
             Some(Reverse((_, Due::Beat(life)))) => self.beat(life),
             Some(Reverse((_, Due::Reborn(place)))) => self.born(place),
+            Some(Reverse((_, Due::Back(life)))) => self.come_back(life),
+            Some(Reverse((_, Due::Undrain(place)))) => self.drain(place, false),
             None => {}
         }
     }
@@ -187,13 +254,7 @@ impl World {
         self.lives += 1;
         let life = self.lives;
         let id = format!("w{life}");
-        let profile = Profile {
-            id: id.clone(),
-            host: format!("h{place}"),
-            rack: format!("/r{}", place / 20),
-            slots: self.shape.slots,
-            ..Profile::default()
-        };
+        let profile = self.profile(place, &id);
         self.running.insert(life, BTreeSet::new());
         self.segments.insert(life, BTreeSet::new());
         // The key is known only after the registration; launches look the life up by its id.
@@ -215,7 +276,9 @@ impl World {
 
     fn beat(&mut self, life: u32) {
         if let Some((_, key)) = self.place_of(life) {
-            self.event(Event::Heartbeat(key));
+            if !self.cut.contains(&life) {
+                self.event(Event::Heartbeat(key));
+            }
             self.due.push(Reverse((self.now.steady_ms + 1_000, Due::Beat(life))));
         }
     }
@@ -224,12 +287,79 @@ impl World {
         let Some((life, key)) = self.alive.remove(&place) else { return };
         self.running.remove(&life);
         self.segments.remove(&life);
+        let was_cut = self.cut.remove(&life);
         // Half of them are killed, which resets their stream; half fall silent.
-        if self.dice.percent(50) {
+        if self.dice.percent(50) && !was_cut {
             self.event(Event::Disconnected(key));
         }
         let later = self.now.steady_ms + 1 + self.dice.roll(30_000);
         self.due.push(Reverse((later, Due::Reborn(place))));
+    }
+
+    /// A worker is cut off: it hears nothing, nobody hears it, and it works on.
+    fn cut_off(&mut self, place: u32) {
+        let Some((life, key)) = self.alive.get(&place).copied() else { return };
+        if !self.cut.insert(life) {
+            return;
+        }
+        if self.dice.percent(50) {
+            self.event(Event::Disconnected(key));
+        }
+        let later = self.now.steady_ms + 1 + self.dice.roll(30_000);
+        self.due.push(Reverse((later, Due::Back(life))));
+    }
+
+    /// It comes back, by now perhaps as a zombie, with all that it has and has done.
+    fn come_back(&mut self, life: u32) {
+        if self.cut.remove(&life)
+            && let Some((place, _)) = self.place_of(life)
+        {
+            self.register_again(place);
+        }
+    }
+
+    fn register_again(&mut self, place: u32) {
+        let (life, _) = self.alive[&place];
+        let id = format!("w{life}");
+        let registration = Registration {
+            profile: self.profile(place, &id),
+            running: self.running[&life].iter().copied().collect(),
+            segments: self.segments[&life].iter().map(|id| (*id, "/x".into())).collect(),
+            reports: self.reports.get(&life).cloned().unwrap_or_default(),
+        };
+        self.scheduler_only(Event::Registered(Box::new(registration)), place, life, &id);
+    }
+
+    fn drain(&mut self, place: u32, drained: bool) {
+        let node = format!("h{place}");
+        if drained {
+            self.drained.insert(node.clone());
+            self.due.push(Reverse((self.now.steady_ms + 5_000, Due::Undrain(place))));
+        } else {
+            self.drained.remove(&node);
+        }
+        self.event(Event::Drain { node, drained });
+    }
+
+    /// Somebody at the command line.
+    fn operate(&mut self, place: u32) {
+        match self.dice.roll(3) {
+            0 => self.drain(place, true),
+            1 => {
+                let running = self.running.values().flatten().next().copied();
+                let fails = self.dice.percent(50);
+                if let Some(id) = running {
+                    self.event(Event::EndAttempt { id, fails, reason: "by hand".into() });
+                }
+            }
+            _ => {
+                let priority = self.priority();
+                let job = self.scheduler.jobs().keys().next().copied();
+                if let Some(job) = job {
+                    self.event(Event::Priority(job, priority));
+                }
+            }
+        }
     }
 
     fn finish(&mut self, life: u32, id: AttemptId) {
@@ -260,12 +390,23 @@ impl World {
             }
             Report::Done(done)
         };
-        if self.shape.restart_after > 0 {
+        if self.shape.restart_after > 0 || self.shape.cuts > 0 {
             self.reports.entry(life).or_default().push(report.clone());
         }
-        self.event(Event::Report(key, report));
+        if !self.cut.contains(&life) {
+            self.event(Event::Report(key, report));
+        }
+        if self.healing {
+            return;
+        }
+        if self.shape.operators && self.dice.roll(20) == 0 {
+            self.operate(place);
+        }
+        if self.shape.cuts > 0 && self.dice.roll(self.shape.cuts) == 0 {
+            self.cut_off(place);
+        }
         let deaths = self.shape.deaths;
-        if deaths > 0 && !self.healing && self.dice.roll(deaths) == 0 {
+        if deaths > 0 && self.dice.roll(deaths) == 0 {
             self.die(place);
         }
     }
@@ -294,7 +435,7 @@ impl World {
             match action {
                 Action::Launch(key, id) => self.launch(key, id),
                 Action::Kill(key, id, _) => {
-                    let life = self.life_of(key);
+                    let life = self.life_of(key).filter(|life| !self.cut.contains(life));
                     let here = life.is_some_and(|life| {
                         self.running.get_mut(&life).is_some_and(|running| running.remove(&id))
                     });
@@ -329,11 +470,14 @@ impl World {
 
     fn launch(&mut self, key: WorkerKey, id: AttemptId) {
         self.launched += 1;
-        let life = self.life_of(key);
-        // A worker that died unnoticed takes nothing.
+        let attempt = self.scheduler.jobs().get(&id.task.job).and_then(|job| job.running(id));
+        self.raced += u64::from(attempt.is_some_and(|(attempt, _)| attempt.speculative));
+        let life = self.life_of(key).filter(|life| !self.cut.contains(life));
+        // A worker that died unnoticed takes nothing, one that is cut off hears nothing.
         if let Some(running) = life.and_then(|life| self.running.get_mut(&life)) {
             running.insert(id);
-            let took = 100 + self.dice.roll(2_000);
+            let usual = 100 + self.dice.roll(2_000);
+            let took = if self.dice.percent(self.shape.slow) { 20 * usual } else { usual };
             let life = life.unwrap();
             self.due.push(Reverse((self.now.steady_ms + took, Due::Finish(life, id))));
         }
@@ -341,8 +485,8 @@ impl World {
 
     /// The tracker dies and another one takes over from the histories.
     fn restart(&mut self) {
-        let settings = Settings::default();
-        let mut next = Scheduler::new(settings);
+        let mut next = scheduler();
+        next.restore_drained(self.drained.iter().cloned());
         let mut out = Vec::new();
         for (job, history) in &self.histories {
             match replay(history.iter().cloned()).unwrap() {
@@ -360,24 +504,22 @@ impl World {
         self.perform(out);
         let places: Vec<u32> = self.alive.keys().copied().collect();
         for place in places {
-            let (life, _) = self.alive[&place];
-            let id = format!("w{life}");
-            let profile = Profile {
-                id: id.clone(),
-                host: format!("h{place}"),
-                rack: format!("/r{}", place / 20),
-                slots: self.shape.slots,
-                ..Profile::default()
-            };
-            let registration = Registration {
-                profile,
-                running: self.running[&life].iter().copied().collect(),
-                segments: self.segments[&life].iter().map(|id| (*id, "/x".into())).collect(),
-                reports: self.reports.get(&life).cloned().unwrap_or_default(),
-            };
-            self.scheduler_only(Event::Registered(Box::new(registration)), place, life, &id);
+            if !self.cut.contains(&self.alive[&place].0) {
+                self.register_again(place);
+            }
         }
     }
+}
+
+/// A new tracker's, with a queue of each sort.
+fn scheduler() -> Scheduler {
+    let settings =
+        Settings { worker_silent_ms: 10_000, race_after_ms: 3_000, ..Settings::default() };
+    let etl = QueueSettings { weight: 3, min_share: 2, ..QueueSettings::default() };
+    let one =
+        QueueSettings { max_running_jobs: 1, policy: Policy::Fifo, ..QueueSettings::default() };
+    let queues = [("etl".to_owned(), etl), ("one".to_owned(), one)].into();
+    Scheduler::with_queues(settings, &queues)
 }
 
 fn calm(workers: u32, maps: u32, reduces: u32) -> Shape {
@@ -389,6 +531,11 @@ fn calm(workers: u32, maps: u32, reduces: u32) -> Shape {
         reduces,
         failing: 0,
         deaths: 0,
+        cuts: 0,
+        slow: 0,
+        speculate: true,
+        mixed: false,
+        operators: false,
         restart_after: 0,
         validate: true,
     }
@@ -419,15 +566,20 @@ proptest! {
         seed in any::<u64>(),
         workers in 1_u32..12,
         slots in 1_u32..4,
-        jobs in 1_u32..4,
+        jobs in 1_u32..6,
         maps in 0_u32..40,
         reduces in 0_u32..8,
         failing in 0_u64..15,
         deaths in 3_u64..40,
+        cuts in prop_oneof![Just(0_u64), 3_u64..40],
+        slow in prop_oneof![Just(0_u64), 1_u64..30],
+        mixed in any::<bool>(),
+        operators in any::<bool>(),
         restart_after in prop_oneof![Just(0_u64), 20_u64..300],
     ) {
         let shape = Shape {
-            workers, slots, jobs, maps, reduces, failing, deaths, restart_after, validate: true,
+            workers, slots, jobs, maps, reduces, failing, deaths, cuts, slow, mixed, operators,
+            restart_after, speculate: true, validate: true,
         };
         let mut world = World::new(shape, seed);
         world.run();
@@ -443,4 +595,69 @@ fn a_thousand_workers_run_a_hundred_thousand_tasks() {
     world.run();
     assert_eq!(world.committed.len(), 50);
     assert!(world.launched >= 100_050);
+}
+
+/// How long the same unlucky cluster takes, and how many attempts were raced.
+fn unlucky(speculate: bool) -> (u64, u64) {
+    let mut world = World::new(Shape { slow: 4, speculate, ..calm(40, 300, 8) }, 11);
+    world.run();
+    assert_eq!(world.committed.len(), 8);
+    (world.now.steady_ms, world.raced)
+}
+
+#[test]
+fn racing_slow_attempts_ends_a_job_sooner_and_costs_little() {
+    let (alone_ms, none) = unlucky(false);
+    let (raced_ms, raced) = unlucky(true);
+    assert_eq!(none, 0);
+    assert!(raced > 0 && raced < 308 / 5, "{raced} of 308 tasks were raced");
+    assert!(raced_ms * 10 < alone_ms * 8, "{raced_ms} ms with races, {alone_ms} ms without");
+}
+
+/// The size that was promised, with everything that can go wrong. Takes seconds when optimised:
+///
+/// ```text
+/// cargo test --release -p hfs-jobtracker --lib -- --ignored --nocapture ten_thousand
+/// ```
+#[test]
+#[ignore = "for optimised builds"]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the clock measures the scheduler; it does not steer it"
+)]
+fn ten_thousand_workers_run_a_million_tasks() {
+    let given = std::env::var("HFS_SIMULATION_SEED").ok().and_then(|text| text.parse().ok());
+    let seed: u64 = given.unwrap_or_else(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(1, |since| since.as_nanos() as u64)
+    });
+    println!("HFS_SIMULATION_SEED={seed}");
+    let shape = Shape {
+        workers: 10_000,
+        slots: 4,
+        jobs: 10,
+        maps: 99_900,
+        reduces: 100,
+        failing: 1,
+        deaths: 2_000,
+        cuts: 2_000,
+        slow: 1,
+        speculate: true,
+        mixed: true,
+        operators: false,
+        restart_after: 400_000,
+        validate: false,
+    };
+    let begun = Instant::now();
+    let mut world = World::new(shape, seed);
+    world.run();
+    let (took, launched) = (begun.elapsed(), world.launched);
+    assert_eq!(world.committed.len(), 1_000);
+    println!(
+        "{launched} attempts, {} of them raced, {} ms of cluster time in {:.1} s: {:.0} ns an attempt",
+        world.raced,
+        world.now.steady_ms,
+        took.as_secs_f64(),
+        took.as_nanos() as f64 / launched as f64,
+    );
 }
