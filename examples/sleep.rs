@@ -6,7 +6,11 @@
 //! ```text
 //! cargo run --release --example sleep -- --maps 20 --map-ms 5000 --reduces 2 --reduce-ms 1000
 //! cargo run --release --example sleep -- --local --maps 4 --map-ms 100
+//! cargo run --release --example sleep -- --maps 6 --map-ms 2000 --straggler-ms 60000
 //! ```
+//!
+//! The last one has a straggler: the first attempt of its first map. The cluster sees that it is slow and has
+//! a second attempt race it.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -25,6 +29,9 @@ struct Arguments {
     /// How long each map sleeps, ms
     #[arg(long, default_value_t = 100)]
     map_ms: u64,
+    /// How long the first attempt of the first map sleeps, ms [default: as all]
+    #[arg(long)]
+    straggler_ms: Option<u64>,
     /// How long each reduce sleeps, ms
     #[arg(long, default_value_t = 100)]
     reduce_ms: u64,
@@ -50,6 +57,7 @@ fn sleep(ms: u64, counter: &str, context: &mut Context) {
 #[derive(Clone)]
 struct SleepInMap {
     ms: u64,
+    straggler_ms: Option<u64>,
 }
 
 impl Mapper for SleepInMap {
@@ -58,7 +66,9 @@ impl Mapper for SleepInMap {
     type Value = ();
 
     fn map(&mut self, _: u64, out: &mut impl Emit<u32, ()>) -> Result<()> {
-        sleep(self.ms, "map milliseconds", out.context());
+        let first = out.context().index() == 0 && out.context().attempt_id().ends_with("_0");
+        let ms = self.straggler_ms.filter(|_| first).unwrap_or(self.ms);
+        sleep(ms, "map milliseconds", out.context());
         // A record for each reduce, since reduces without records have nothing to call them.
         let reduces = out.context().reduces();
         (0..reduces).try_for_each(|reduce| out.emit(reduce, ()))
@@ -97,7 +107,7 @@ impl Reducer<u32, ()> for SleepInReduce {
 
 fn main() -> ExitCode {
     hfs_mapreduce::run(|arguments: Arguments| {
-        Job::map(SleepInMap { ms: arguments.map_ms })
+        Job::map(SleepInMap { ms: arguments.map_ms, straggler_ms: arguments.straggler_ms })
             .name("sleep")
             .input_format(RangeInput::new(u64::from(arguments.maps), arguments.maps))
             .partition(ByNumber)

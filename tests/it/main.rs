@@ -13,5 +13,6 @@ mod independent_client;
 mod jobs;
 mod model;
 mod quickstart;
+mod scheduling;
 mod task_faults;
 mod tera;
