@@ -10,6 +10,7 @@ pub mod limit;
 pub mod measure;
 pub mod meta;
 pub mod peers;
+pub mod scheduler;
 pub mod storage;
 
 use std::path::PathBuf;

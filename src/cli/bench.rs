@@ -21,7 +21,9 @@ enum Group {
     Jobs,
     /// Cold start and idle memory
     Cluster,
-    /// All of these
+    /// What a decision of the scheduler costs in clusters of 10 to 10,000 workers
+    Scheduler,
+    /// All of these but the scheduler
     All,
 }
 
@@ -57,6 +59,15 @@ impl BenchCommand {
     /// # Errors
     /// A cluster that did not start, a command that failed, output that is wrong.
     pub fn run(self, global: &GlobalArgs) -> Result<()> {
+        if self.group == Group::Scheduler {
+            let lines = bench::scheduler::run();
+            if global.json {
+                println!("{}", serde_json::to_string_pretty(&lines)?);
+            } else {
+                lines.iter().for_each(|line| println!("{}", line.line()));
+            }
+            return Ok(());
+        }
         let temporary;
         let scratch = match &self.scratch {
             Some(dir) => dir.clone(),
