@@ -5,7 +5,8 @@
 //! connected file system and its calls about names; [`FileReader`] and [`FileWriter`] move bytes;
 //! [`blocking`] is the same for programs without an async runtime. Inside, `namenode` keeps one
 //! logical connection through the namenode's restarts, `reader` goes from replica to replica,
-//! and `pipeline` keeps a write going when datanodes die.
+//! and `pipeline` keeps a write going when datanodes die. [`localize`] brings files, directories and
+//! archives to this machine.
 //!
 //! Promises: no byte that fails its checksum is ever given out; a closed file is whole at its
 //! datanodes; every wait has a deadline and every retry a budget, named in [`ClientConfig`].
@@ -18,6 +19,7 @@ mod error;
 mod file_system;
 mod lease;
 mod list;
+pub mod localize;
 mod namenode;
 mod pipeline;
 mod reader;

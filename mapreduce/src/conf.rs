@@ -5,6 +5,10 @@ use std::str::FromStr;
 
 use anyhow::{Result, anyhow};
 
+mod deprecated;
+
+pub use deprecated::current_name;
+
 /// Memory for sorting and merging, MiB (`mapreduce.task.io.sort.mb`).
 pub const SORT_MB: &str = "mapreduce.task.io.sort.mb";
 /// The most runs one merge reads at once (`mapreduce.task.io.sort.factor`).
@@ -41,6 +45,17 @@ pub const COUNTER_GROUP_NAME_MAX: &str = "mapreduce.job.counters.group.name.max"
 pub const JOIN_HELD_MB: &str = "hfs.join.held.mb";
 /// Memory of a [`BroadcastTable`](crate::BroadcastTable), MiB.
 pub const BROADCAST_MB: &str = "hfs.join.broadcast.mb";
+/// Files of the job's file system for the tasks' working directories, `path#name`, commas between
+/// them (`mapreduce.job.cache.files`).
+pub const CACHE_FILES: &str = "mapreduce.job.cache.files";
+/// Archives that are unpacked there (`mapreduce.job.cache.archives`).
+pub const CACHE_ARCHIVES: &str = "mapreduce.job.cache.archives";
+/// Files of the submitter's machine for them; what `-files` sets (`tmpfiles`).
+pub const LOCAL_FILES: &str = "tmpfiles";
+/// Archives of the submitter's machine; what `-archives` sets (`tmparchives`).
+pub const LOCAL_ARCHIVES: &str = "tmparchives";
+/// The job's name (`mapreduce.job.name`).
+pub const JOB_NAME: &str = "mapreduce.job.name";
 /// Fetches that a reducer runs at once (`mapreduce.reduce.shuffle.parallelcopies`).
 pub const PARALLEL_COPIES: &str = "mapreduce.reduce.shuffle.parallelcopies";
 

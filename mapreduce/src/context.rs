@@ -1,5 +1,6 @@
 //! What user code knows about its task and can tell about itself.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -80,6 +81,7 @@ pub struct Context {
     published: Instant,
     pub(crate) outputs: NamedOutputs,
     files: Files,
+    working_dir: PathBuf,
 }
 
 impl Context {
@@ -103,6 +105,7 @@ impl Context {
             published: Instant::now(),
             outputs: NamedOutputs::default(),
             files: Files::Local,
+            working_dir: PathBuf::new(),
         }
     }
 
@@ -122,6 +125,26 @@ impl Context {
     pub(crate) fn with_files(mut self, files: Files) -> Self {
         self.files = files;
         self
+    }
+
+    pub(crate) fn with_working_dir(mut self, dir: &Path) -> Self {
+        self.working_dir = dir.to_owned();
+        self
+    }
+
+    /// The attempt's own directory on this machine's disk, with the job's cache files in it. What the
+    /// attempt leaves there is removed at its end. On a cluster it is also the current directory of
+    /// the process; in a local run several attempts share the process, so use paths that begin
+    /// with this one.
+    #[must_use]
+    pub fn working_dir(&self) -> &Path {
+        &self.working_dir
+    }
+
+    /// Where the cache file or archive of this name is ([`Builder::cache_file`](crate::Builder::cache_file)).
+    #[must_use]
+    pub fn cached(&self, name: &str) -> PathBuf {
+        self.working_dir.join(name)
     }
 
     /// The attempt, as `attempt_..._m_..._n`.
@@ -197,14 +220,25 @@ impl Context {
     pub(crate) fn step(&mut self, fraction: f64) -> Result<()> {
         self.fraction = fraction;
         self.shared.tick();
-        self.counters.check()?;
-        if self.shared.is_aborted() {
-            bail!("the attempt was told to stop");
-        }
+        self.check_stop()?;
         if self.published.elapsed() >= PUBLISH_INTERVAL {
             self.publish();
         }
         Ok(())
+    }
+
+    /// Fails when the attempt was told to stop, or has too many counters.
+    pub(crate) fn check_stop(&self) -> Result<()> {
+        self.counters.check()?;
+        if self.shared.is_aborted() {
+            bail!("the attempt was told to stop");
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn abort_for_test(&self) {
+        self.shared.abort();
     }
 
     fn publish(&mut self) {

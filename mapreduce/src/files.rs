@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use hfs_client::{CreateOptions, MappedRange, blocking};
+use hfs_client::{CreateOptions, FsUrl, MappedRange, blocking};
 use memmap2::Mmap;
 
 /// Where a job reads and writes.
@@ -187,6 +187,46 @@ impl Files {
         }
     }
 
+    /// Where it is, without a path: `hdfs://host:port`, or `file://`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match self {
+            Self::Local => "file://".to_owned(),
+            Self::Hdfs(fs) => fs.url().with_path("/").to_string().trim_end_matches('/').to_owned(),
+        }
+    }
+
+    /// A path as this file system has it: `hdfs://host:port/x` and `file:///x` become `/x` where they
+    /// mean this file system, and a path that is not absolute is one in the user's home directory of
+    /// an HDFS.
+    ///
+    /// # Errors
+    /// When it is a path of another file system.
+    pub fn resolve(&self, path: &str) -> Result<String> {
+        let local = path.strip_prefix("file:").map(|path| path.trim_start_matches('/'));
+        match (self, local) {
+            (Self::Local, Some(path)) => Ok(format!("/{path}")),
+            (Self::Local, None) if FsUrl::is_url(path) => {
+                bail!("{path} is in an HDFS, but this job runs over local files; name it with --fs")
+            }
+            (Self::Local, None) => Ok(path.to_owned()),
+            (Self::Hdfs(fs), Some(path)) => {
+                bail!("/{path} is a file of this machine; put it into {} first", fs.url())
+            }
+            (Self::Hdfs(fs), None) if FsUrl::is_url(path) => {
+                let url: FsUrl = path.parse()?;
+                if url.authority().is_some_and(|named| Some(named) != fs.url().authority()) {
+                    bail!("{path} is not in the job's file system {}", fs.url());
+                }
+                Ok(url.path().to_owned())
+            }
+            (Self::Hdfs(_), None) if path.starts_with('/') || path.is_empty() => {
+                Ok(path.to_owned())
+            }
+            (Self::Hdfs(fs), None) => Ok(format!("/user/{}/{path}", fs.inner().config().user)),
+        }
+    }
+
     /// Whether bytes are counted as HDFS's (`HDFS_BYTES_READ`) or as local ones.
     #[must_use]
     pub fn is_hdfs(&self) -> bool {
@@ -233,7 +273,9 @@ impl InputFile {
     pub fn read_at(&self, position: u64, buffer: &mut [u8]) -> Result<usize> {
         match &self.kind {
             InputKind::Local(map) => {
-                let rest = usize::try_from(position).ok().and_then(|at| map.get(at..));
+                // The map of an empty file has a byte all the same.
+                let end = usize::try_from(self.length).unwrap_or(map.len()).min(map.len());
+                let rest = usize::try_from(position).ok().and_then(|at| map.get(at..end));
                 let rest = rest.unwrap_or_default();
                 let bytes = rest.len().min(buffer.len());
                 buffer[..bytes].copy_from_slice(&rest[..bytes]);

@@ -11,7 +11,8 @@ use crate::conf::Conf;
 use crate::files::Files;
 
 pub use range::{RangeInput, RangeReader};
-pub use text::{Line, Lines, TextInput, TextReader};
+pub(crate) use text::splits_by_lines;
+pub use text::{FileRange, Line, Lines, TextInput, TextReader};
 
 /// What an input format knows when it makes splits.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use hfs_protocol::proto::task::InputSplit;
 use hfs_protocol::shuffle::MAX_PARTITIONS;
 
+use crate::cache;
 use crate::conf::{self, Conf};
 use crate::context::Context;
 use crate::files::Files;
@@ -17,7 +18,7 @@ use crate::output::{OutputFormat, TextOutput};
 use crate::partition::{HashPartitioner, KeySampler, Partitioner};
 use crate::reducer::{Combiner, NoCombiner, Reducer};
 use crate::task::attempt::{Environment, Written};
-use crate::task::combine::{Combining, ReducerAsCombiner};
+use crate::task::combine::{Combining, GroupCombiner, ReducerAsCombiner};
 use crate::task::map::{map_to_output, map_to_segment};
 use crate::task::reduce::{ReduceInputs, reduce};
 use crate::task::sample::sample_keys;
@@ -143,6 +144,18 @@ impl Job {
         for (name, value) in conf.iter() {
             self.settings.conf.set(name, value);
         }
+        if let Some(name) = conf.get(conf::JOB_NAME).filter(|name| !name.is_empty()) {
+            name.clone_into(&mut self.settings.name);
+        }
+    }
+
+    /// Makes the paths of inputs and output those of the file system that the job runs on.
+    pub(crate) fn resolve_paths(&mut self, files: &Files) -> Result<()> {
+        let Settings { inputs, output, .. } = &mut self.settings;
+        for path in inputs.iter_mut().chain([output]) {
+            *path = files.resolve(path)?;
+        }
+        Ok(())
     }
 
     /// Cuts the input into splits and decides all that tasks must agree on. `parallelism`: tasks that
@@ -259,6 +272,63 @@ impl<S> Builder<S> {
         self
     }
 
+    /// Puts a file, or a directory with all below it, into the working directory of every task
+    /// (Hadoop's `Job.addCacheFile`): [`Context::cached`] says where. `path#name` gives it a name
+    /// there; otherwise it has its own. A plain path is one of the job's file system; with
+    /// `file:///` in front it is one of this machine, and is brought to the cluster.
+    ///
+    /// ```
+    /// use std::collections::HashSet;
+    ///
+    /// use hfs_mapreduce::{Context, Emit, Job, Line, Mapper, Result, Sum, Text, TextInput, words};
+    ///
+    /// /// Counts words that are not in a list.
+    /// #[derive(Clone, Default)]
+    /// struct Words {
+    ///     stop: HashSet<Vec<u8>>,
+    /// }
+    ///
+    /// impl Mapper for Words {
+    ///     type Input = TextInput;
+    ///     type Key = Text;
+    ///     type Value = u64;
+    ///
+    ///     fn setup(&mut self, context: &mut Context) -> Result<()> {
+    ///         let list = std::fs::read(context.cached("stop"))?;
+    ///         self.stop = words(&list).map(<[u8]>::to_vec).collect();
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn map(&mut self, line: Line<'_>, out: &mut impl Emit<Text, u64>) -> Result<()> {
+    ///         let mut words = words(line.bytes).filter(|word| !self.stop.contains(*word));
+    ///         words.try_for_each(|word| out.emit(word, 1))
+    ///     }
+    /// }
+    ///
+    /// let job = Job::map(Words::default())
+    ///     .cache_file("/lists/stop-words.txt#stop")
+    ///     .combine(Sum)
+    ///     .reduce(Sum)
+    ///     .input("/in")
+    ///     .output("/out")
+    ///     .build()?;
+    /// # anyhow::Ok(())
+    /// ```
+    #[must_use]
+    pub fn cache_file(mut self, path: impl AsRef<str>) -> Self {
+        cache::append(&mut self.settings.conf, conf::CACHE_FILES, path.as_ref());
+        self
+    }
+
+    /// As [`Builder::cache_file`] for an archive (`.tar`, `.tar.gz`, `.tgz`, `.zip`, `.jar`), which is
+    /// unpacked once on each node: the name is that of the directory with its entries (Hadoop's
+    /// `Job.addCacheArchive`).
+    #[must_use]
+    pub fn cache_archive(mut self, path: impl AsRef<str>) -> Self {
+        cache::append(&mut self.settings.conf, conf::CACHE_ARCHIVES, path.as_ref());
+        self
+    }
+
     fn finish(self, writes: bool, program: impl FnOnce(S) -> Box<dyn Program>) -> Result<Job> {
         let mut settings = self.settings;
         if !writes {
@@ -355,6 +425,17 @@ impl<M: Mapper, C, P, G> Builder<Mapped<M, C, P, G>> {
     {
         let reducer = ReducerAsCombiner::<M::Key, M::Value, R>::new(reducer);
         self.combining(Combining::reducer(reducer))
+    }
+
+    /// Shrinks map output with code that sees all records of a partition at once, if there is any.
+    pub(crate) fn combine_groups(
+        self,
+        combiner: Option<impl GroupCombiner + 'static>,
+    ) -> Builder<Mapped<M, NoCombiner, P, G>> {
+        self.combining(match combiner {
+            Some(combiner) => Combining::reducer(combiner),
+            None => Combining::fold(NoCombiner),
+        })
     }
 
     /// Chooses which reducer a key goes to.

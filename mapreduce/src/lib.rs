@@ -20,13 +20,16 @@
 //! | grouping comparator, secondary sort | [`Builder::group_by`] with [`First`] or another [`Grouping`] |
 //! | counters | [`Context::increment`], and [`job_counters!`] for those with a type |
 //! | `MultipleInputs`, `MultipleOutputs`, `NullOutputFormat` | [`Both`], [`NamedOutput`], [`NullOutput`] |
+//! | distributed cache, `-files`, `-archives` | [`Builder::cache_file`], [`Builder::cache_archive`], [`Context::cached`] |
 //! | joins | [`Job::join`] on the reduce side, [`BroadcastTable`] on the map side |
 //! | `JobControl`, chained and repeated jobs | [`run_jobs`] |
+//! | Hadoop Streaming | [`streaming`]; on the command line `hfs streaming` |
 //! | `MRUnit` | [`testing`] |
 //!
 //! Promises: an attempt stays within its sort memory whatever the input; every byte between a map
 //! and a reduce is checked; the output directory is absent or complete.
 
+mod cache;
 pub mod conf;
 mod context;
 pub mod counters;
@@ -44,6 +47,7 @@ mod record;
 mod reducer;
 mod run;
 mod several;
+pub mod streaming;
 pub mod submit;
 mod task;
 pub mod testing;
@@ -56,8 +60,8 @@ pub use context::Context;
 pub use counters::{CounterId, JobCounter, TaskCounter};
 pub use grouping::{First, FirstTwo, GroupPartitioner, Grouping, WholeKey};
 pub use input::{
-    BatchReader, InputFormat, Line, Lines, RangeInput, RangeReader, ReadCounts, SplitContext,
-    TextInput, TextReader,
+    BatchReader, FileRange, InputFormat, Line, Lines, RangeInput, RangeReader, ReadCounts,
+    SplitContext, TextInput, TextReader,
 };
 pub use job::{Builder, Job, MapOnly, Mapped, Reduced};
 pub use join::{

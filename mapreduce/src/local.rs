@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
-use hfs_protocol::proto::task::{Counter, InputSplit};
+use hfs_protocol::proto::task::{CachedItem, Counter, InputSplit};
 use parking_lot::Mutex;
 
+use crate::cache::{WorkingDir, localize_here};
 use crate::conf::Conf;
 use crate::context::{Context, Shared};
 use crate::counters::{self, Limits};
@@ -68,7 +69,8 @@ pub fn run_local(
         output_dir: staging.clone(),
     };
     let limits = Limits::read(&env.conf)?;
-    let run = Run { job, env, reduces, threads, limits, counters: Mutex::default() };
+    let cached = localize_here(&env.conf, files, work.path())?;
+    let run = Run { job, env, reduces, threads, limits, cached, counters: Mutex::default() };
     if has_output {
         files.mkdirs(&staging)?;
     }
@@ -115,6 +117,7 @@ struct Run<'a> {
     reduces: u32,
     threads: usize,
     limits: Limits,
+    cached: Vec<CachedItem>,
     counters: Mutex<Vec<Counter>>,
 }
 
@@ -176,7 +179,11 @@ impl Run<'_> {
         failed.into_inner().map_or(Ok(()), Err)
     }
 
-    fn surroundings(&self, kind: TaskKind, index: usize) -> Result<(Environment, Context)> {
+    fn surroundings(
+        &self,
+        kind: TaskKind,
+        index: usize,
+    ) -> Result<(Environment, Context, WorkingDir)> {
         let job = JobId { tracker: 0, number: 1 };
         let index = u32::try_from(index).context("the job has too many tasks")?;
         let attempt = AttemptId { task: TaskId { job, kind, index }, number: 0 }.to_string();
@@ -185,28 +192,30 @@ impl Run<'_> {
             .with_context(|| format!("the directory {} can't be made", work_dir.display()))?;
         let conf: Arc<Conf> = Arc::clone(&self.env.conf);
         let shared = Arc::new(Shared::default());
+        let working = WorkingDir::make(&work_dir, &self.cached)?;
         let mut context = Context::new(conf, attempt, index, self.reduces, shared)
-            .with_files(self.env.files.clone());
+            .with_files(self.env.files.clone())
+            .with_working_dir(working.path());
         context.limit_counters(self.limits);
-        Ok((Environment { work_dir, ..self.env.clone() }, context))
+        Ok((Environment { work_dir, ..self.env.clone() }, context, working))
     }
 
     fn map(&self, index: usize, split: &InputSplit) -> Result<MappedSegment> {
-        let (env, mut context) = self.surroundings(TaskKind::Map, index)?;
+        let (env, mut context, _working) = self.surroundings(TaskKind::Map, index)?;
         let segment = self.job.program.map(split, &env, &mut context)?;
         self.finished(&context)?;
         open_and_forget(&segment.path)
     }
 
     fn map_only(&self, index: usize, split: &InputSplit) -> Result<Vec<Written>> {
-        let (env, mut context) = self.surroundings(TaskKind::Map, index)?;
+        let (env, mut context, _working) = self.surroundings(TaskKind::Map, index)?;
         let written = self.job.program.map_only(split, &env, &mut context)?;
         self.finished(&context)?;
         Ok(written)
     }
 
     fn reduce(&self, index: usize, segments: &[Arc<MappedSegment>]) -> Result<Vec<Written>> {
-        let (env, mut context) = self.surroundings(TaskKind::Reduce, index)?;
+        let (env, mut context, _working) = self.surroundings(TaskKind::Reduce, index)?;
         let mut inputs = Ready::new(segments.to_vec(), context.index());
         let written = self.job.program.reduce(&mut inputs, &env, &mut context)?;
         self.finished(&context)?;

@@ -43,6 +43,11 @@ pub trait RecordWriter<K: Record, V: Record> {
     /// When it can't be written.
     fn write(&mut self, key: K::Ref<'_>, value: V::Ref<'_>) -> Result<()>;
 
+    /// Whether there is a file: false for a writer that makes one for its first record only.
+    fn has_file(&self) -> bool {
+        true
+    }
+
     /// Writes what is left and closes the file; says how many bytes it has.
     ///
     /// # Errors

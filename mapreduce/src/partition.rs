@@ -9,6 +9,7 @@ use crate::conf::Conf;
 use crate::record::Record;
 
 pub use key_field::KeyFieldPartitioner;
+pub(crate) use key_field::KeyFields;
 pub use total_order::TotalOrderPartitioner;
 
 /// Chooses the partition of a key. Must give the same answer for the same key in every process.

@@ -4,9 +4,11 @@
 mod cluster;
 mod display;
 mod driver;
+mod hadoop_lines;
 mod jobs;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -15,6 +17,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
+use hfs_protocol::proto::task::JobSpec;
+
+use crate::cache;
 use crate::conf::{self, Conf};
 use crate::job::Job;
 use crate::task::process;
@@ -32,25 +37,34 @@ pub const JOB_ANNOUNCE: &str = "HFS_JOB_ANNOUNCE";
 /// The flags that every job program has.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Job options")]
-struct DriverArgs {
+pub(crate) struct DriverArgs {
     /// The file system, hdfs://HOST:PORT [default: fs.defaultFS, else the running local cluster]
     #[arg(long, env = "HFS_FS", value_name = "URL")]
-    fs: Option<String>,
+    pub(crate) fs: Option<String>,
     /// The jobtracker [default: that of the running local cluster]
     #[arg(long, env = "HFS_JOBTRACKER", value_name = "HOST:PORT")]
-    jobtracker: Option<String>,
+    pub(crate) jobtracker: Option<String>,
     /// Run in this process: over local files, or over --fs if that is given as a flag
     #[arg(long)]
-    local: bool,
+    pub(crate) local: bool,
     /// Set a property of the job
     #[arg(short = 'D', value_name = "NAME=VALUE", value_parser = property)]
-    define: Vec<(String, String)>,
+    pub(crate) define: Vec<(String, String)>,
     /// Number of reduce tasks
     #[arg(long, value_name = "N")]
-    reduces: Option<u32>,
+    pub(crate) reduces: Option<u32>,
+    /// Files or directories of this machine for the working directory of every task
+    #[arg(long, value_name = "PATH[#NAME],...", value_delimiter = ',')]
+    pub(crate) files: Vec<String>,
+    /// Archives of this machine that are unpacked there (.tar, .tar.gz, .tgz, .zip, .jar)
+    #[arg(long, value_name = "PATH[#NAME],...", value_delimiter = ',')]
+    pub(crate) archives: Vec<String>,
     /// Print the result as JSON
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
+    /// Whether the file system was named on a command line that clap has not read.
+    #[arg(skip)]
+    pub(crate) explicit_fs: bool,
 }
 
 fn property(text: &str) -> Result<(String, String), String> {
@@ -157,7 +171,8 @@ pub fn run<A: Args>(build: impl Fn(A) -> Result<Job>) -> ExitCode {
 pub fn run_jobs<A: Args>(program: impl Fn(A, &mut Jobs) -> Result<()>) -> ExitCode {
     let arguments = std::env::args_os().skip(1).collect();
     let name = program_name();
-    ended(&name, start(&Way { name: &name, verb: None }, arguments, &program))
+    let way = Way { verb: None, talk: Talk::Own };
+    ended(&name, start(&way, arguments, &parse_as::<A>(&name), &program))
 }
 
 /// As [`run`], for a program that is a job program only when its first argument is `verb`.
@@ -176,7 +191,8 @@ pub fn run_verb_jobs<A: Args>(
     arguments: Vec<OsString>,
     program: impl Fn(A, &mut Jobs) -> Result<()>,
 ) -> ExitCode {
-    ended(verb, start(&Way { name: verb, verb: Some(verb) }, arguments, &program))
+    let way = Way { verb: Some(verb), talk: Talk::Own };
+    ended(verb, start(&way, arguments, &parse_as::<A>(verb), &program))
 }
 
 fn ended(name: &str, result: Result<ExitCode>) -> ExitCode {
@@ -190,41 +206,103 @@ fn ended(name: &str, result: Result<ExitCode>) -> ExitCode {
 }
 
 /// How the program came to run its jobs.
-struct Way<'a> {
-    name: &'a str,
-    verb: Option<&'a str>,
+pub(crate) struct Way<'a> {
+    pub(crate) verb: Option<&'a str>,
+    pub(crate) talk: Talk,
 }
 
-fn start<A: Args>(
+/// What a person or a program is told on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Talk {
+    /// A bar or a line now and then.
+    Own,
+    /// The lines of Hadoop's job client.
+    Hadoop,
+}
+
+/// A command line that is not run.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// It makes no sense, or asks for help.
+    Clap(clap::Error),
+    /// The same from a command line that clap has not read.
+    Said { text: String, code: u8 },
+}
+
+impl Refused {
+    fn print(&self) -> Result<ExitCode> {
+        match self {
+            Self::Clap(usage) => {
+                usage.print()?;
+                Ok(ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2)))
+            }
+            Self::Said { text, code: 0 } => {
+                println!("{text}");
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Said { text, code } => {
+                eprintln!("{text}");
+                Ok(ExitCode::from(*code))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clap(usage) => usage.fmt(f),
+            Self::Said { text, .. } => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Tells people that a job of Hadoop's commands has not succeeded.
+pub(crate) fn command_failed(error: &anyhow::Error) {
+    hadoop_lines::command_failed(Some(error).filter(|error| !error.is::<JobFailed>()));
+}
+
+/// The program's arguments and the driver's.
+type Parsed<P> = Result<(P, DriverArgs), Refused>;
+
+fn parse_as<A: Args>(name: &str) -> impl Fn(Vec<OsString>) -> Parsed<A> {
+    move |arguments| match parse::<A>(name, arguments) {
+        Ok(line) => Ok((line.program, line.driver)),
+        Err(usage) => Err(Refused::Clap(usage)),
+    }
+}
+
+pub(crate) fn start<P>(
     way: &Way<'_>,
     arguments: Vec<OsString>,
-    program: &impl Fn(A, &mut Jobs) -> Result<()>,
+    parse: &impl Fn(Vec<OsString>) -> Parsed<P>,
+    program: &impl Fn(P, &mut Jobs) -> Result<()>,
 ) -> Result<ExitCode> {
     if let Some(socket) = std::env::var_os(TASK_SOCKET) {
         let socket = PathBuf::from(socket);
         let stream = UnixStream::connect(&socket).with_context(|| {
             format!("the worker's socket {} can't be reached", socket.display())
         })?;
-        process::serve(stream, |spec| {
+        let build = |spec: &JobSpec| {
             let skipped = usize::from(way.verb.is_some());
             let arguments = spec.program_args.iter().skip(skipped).map(OsString::from).collect();
-            let line = parse::<A>(way.name, arguments)?;
-            Jobs::rebuild(spec, line.driver.overrides(), |jobs| program(line.program, jobs))
-        })?;
+            let (arguments, driver) = parse(arguments)?;
+            Jobs::rebuild(spec, driver.overrides(), |jobs| program(arguments, jobs))
+        };
+        process::serve(stream, build, |dir| std::env::set_current_dir(dir))?;
         return Ok(ExitCode::SUCCESS);
     }
     announce()?;
-    let line = match parse::<A>(way.name, arguments.clone()) {
-        Ok(line) => line,
-        Err(usage) => {
-            usage.print()?;
-            return Ok(ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2)));
-        }
+    let (parsed, driver) = match parse(arguments.clone()) {
+        Ok(parsed) => parsed,
+        Err(refused) => return refused.print(),
     };
-    let overrides = line.driver.overrides();
+    let overrides = driver.overrides();
     let program_args = way.verb.map(OsString::from).into_iter().chain(arguments).collect();
-    let mut jobs = Jobs::driver(Driver::new(line.driver, program_args), overrides);
-    let ended = program(line.program, &mut jobs);
+    let mut jobs = Jobs::driver(Driver::new(driver, program_args, way.talk), overrides);
+    let ended = program(parsed, &mut jobs);
     jobs.into_driver()?.finish(ended)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -244,9 +322,17 @@ fn announce() -> Result<()> {
 impl DriverArgs {
     /// The properties that the flags set.
     fn overrides(&self) -> Conf {
-        let mut conf: Conf = self.define.iter().cloned().collect();
+        let current =
+            |(name, value): &(String, String)| (conf::current_name(name).to_owned(), value.clone());
+        let mut conf: Conf = self.define.iter().map(current).collect();
         if let Some(reduces) = self.reduces {
             conf.set(conf::REDUCES, reduces.to_string());
+        }
+        for file in &self.files {
+            cache::append(&mut conf, conf::LOCAL_FILES, file);
+        }
+        for archive in &self.archives {
+            cache::append(&mut conf, conf::LOCAL_ARCHIVES, archive);
         }
         conf
     }
@@ -255,7 +341,19 @@ impl DriverArgs {
 /// What the arguments say.
 fn parse<A: Args>(name: &str, arguments: Vec<OsString>) -> Result<CommandLine<A>, clap::Error> {
     let command = CommandLine::<A>::command().no_binary_name(true).bin_name(name);
+    let arguments = arguments.into_iter().map(generic_option);
     CommandLine::<A>::from_arg_matches_mut(&mut command.try_get_matches_from(arguments)?)
+}
+
+/// The options of Hadoop's `GenericOptionsParser` have one dash.
+fn generic_option(argument: OsString) -> OsString {
+    match argument.to_str() {
+        Some("-files") => "--files".into(),
+        Some("-archives") => "--archives".into(),
+        Some("-fs") => "--fs".into(),
+        Some("-jt") => "--jobtracker".into(),
+        _ => argument,
+    }
 }
 
 fn program_name() -> String {

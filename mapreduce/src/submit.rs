@@ -15,6 +15,7 @@ use hfs_protocol::proto::task::JobSpec;
 use sha2::{Digest, Sha256};
 use tonic::transport::{Channel, Endpoint};
 
+use crate::cache;
 use crate::conf;
 use crate::files::Files;
 use crate::job::{Job, Plan};
@@ -68,6 +69,13 @@ impl Submission {
         let (program_path, program_sha256) = self.upload()?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let unique = format!("{}_{}", since.as_nanos(), std::process::id());
+        let staging_dir = staging_dir(output, &unique);
+        let upload_dir = cache::upload_dir(&staging_dir, &unique);
+        let cache = cache::submit_items(&conf, &self.fs, &upload_dir).inspect_err(|_| {
+            // What was brought before the error has no job that would take it along.
+            let made = if staging_dir.is_empty() { &upload_dir } else { &staging_dir };
+            let _ = self.fs.delete(made, true);
+        })?;
         let spec = JobSpec {
             job_id: String::new(),
             name: job.settings.name.clone(),
@@ -81,17 +89,34 @@ impl Submission {
             maps: u32::try_from(splits.len()).context("the job has too many splits")?,
             reduces,
             output_dir: output.to_owned(),
-            staging_dir: staging_dir(output, &unique),
+            staging_dir,
             max_attempts: conf.parsed_or(conf::MAX_ATTEMPTS, DEFAULT_MAX_ATTEMPTS)?,
             sort_memory_bytes: sort_bytes(&conf)?,
             task_timeout_ms: conf.parsed_or(conf::TASK_TIMEOUT_MS, DEFAULT_TASK_TIMEOUT_MS)?,
             environment: Vec::new(),
+            cache,
         };
         Ok(SubmitRequest {
             job: Some(spec),
             splits,
             submit_token: format!("{}_{unique}", self.user),
         })
+    }
+
+    /// Removes what [`Submission::prepare`] has brought for a job that was then refused.
+    pub fn discard(&self, request: &SubmitRequest) {
+        let Some(job) = request.job.as_ref().filter(|job| !job.cache.is_empty()) else { return };
+        cache::forget(&self.fs, job);
+        if !job.staging_dir.is_empty() {
+            // What can't be removed costs some room and nothing else.
+            let _ = self.fs.delete(&job.staging_dir, true);
+        }
+    }
+
+    /// Removes what was brought for a job that has ended, where its staging directory has not taken it
+    /// along.
+    pub fn ended(&self, job: &JobSpec) {
+        cache::forget(&self.fs, job);
     }
 
     /// Puts the program where workers find it; says where, and its SHA-256 in hexadecimal.

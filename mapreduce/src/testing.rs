@@ -49,6 +49,7 @@ use hfs_protocol::ids::TaskKind;
 use hfs_protocol::proto::task::Counter;
 use tempfile::TempDir;
 
+use crate::cache::{WorkingDir, localize_here};
 use crate::conf::Conf;
 use crate::context::{Context, Shared};
 use crate::counters::{self, Limits, TaskCounter};
@@ -126,6 +127,7 @@ fn value_of(counters: &[Counter], group: &str, name: &str) -> i64 {
 struct Bench {
     dir: TempDir,
     context: Context,
+    _working: WorkingDir,
 }
 
 impl Bench {
@@ -135,16 +137,19 @@ impl Bench {
         let env = Environment {
             files: Files::Local,
             conf: Arc::clone(&conf),
-            work_dir: dir.path().join("work"),
+            work_dir: dir.path().join("attempt"),
             output_dir: path_in(&dir, "out")?,
             sort_bytes: DEFAULT_SORT_BYTES,
             fan_in: DEFAULT_FAN_IN,
         };
         let limits = Limits::read(&conf)?;
-        let mut context = Context::new(conf, "test".into(), 0, 1, Arc::new(Shared::default()));
+        let cached = localize_here(&conf, &Files::Local, dir.path())?;
+        let working = WorkingDir::make(dir.path(), &cached)?;
+        let mut context = Context::new(conf, "test".into(), 0, 1, Arc::new(Shared::default()))
+            .with_working_dir(working.path());
         context.limit_counters(limits);
         context.outputs = NamedOutputs::of_task(&env, kind);
-        Ok(Self { dir, context })
+        Ok(Self { dir, context, _working: working })
     }
 
     fn finish<K: Record, V: Record>(

@@ -468,3 +468,44 @@ fn a_combiner_that_changes_keys_fails_the_job() {
     let error = format!("{:#}", run(&job).unwrap_err());
     assert!(error.contains("the combiner failed: it emitted a key other"), "{error}");
 }
+
+/// Emits the words of a cached file and of a file in a cached archive that its lines name.
+#[derive(Clone)]
+struct Cached;
+
+impl Mapper for Cached {
+    type Input = TextInput;
+    type Key = Text;
+    type Value = u64;
+
+    fn map(&mut self, line: Line<'_>, out: &mut impl Emit<Text, u64>) -> Result<()> {
+        let name = std::str::from_utf8(line.bytes)?;
+        let content = std::fs::read(out.context().cached(name))?;
+        words(&content).try_for_each(|word| out.emit(word, 1))
+    }
+}
+
+#[test]
+fn cache_files_and_archives_are_in_the_working_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("in"), "list\nlib/deep/f\n").unwrap();
+    std::fs::write(path("words.txt"), "a b a").unwrap();
+    std::fs::create_dir_all(path("deep")).unwrap();
+    std::fs::write(path("deep/f"), "b c").unwrap();
+    let packed = std::process::Command::new("tar")
+        .args(["czf", &path("lib.tgz"), "-C", dir.path().to_str().unwrap(), "deep"])
+        .status();
+    assert!(packed.unwrap().success());
+    let job = Job::map(Cached)
+        .reduce(Sum)
+        .cache_file(format!("{}#list", path("words.txt")))
+        .cache_archive(format!("{}#lib", path("lib.tgz")))
+        .input(path("in"))
+        .output(path("out"))
+        .build()
+        .unwrap();
+    run(&job).unwrap();
+    assert_eq!(counts(&dir.path().join("out")), naive(b"a b a b c"));
+    assert!(dir.path().join("words.txt").exists(), "only the link to it goes");
+}

@@ -8,8 +8,10 @@ pub mod cluster;
 pub mod daemons;
 pub mod fs;
 pub mod global;
+pub mod hadoop;
 pub mod job;
 pub mod quickstart;
+pub mod streaming;
 pub mod worker;
 
 use std::ffi::OsString;
@@ -56,6 +58,20 @@ enum Command {
     /// Jobs: run a program, see how its job is doing
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// Run any programs as mapper and reducer, with Hadoop Streaming's options: hfs streaming -info
+    #[command(name = streaming::VERB, disable_help_flag = true)]
+    Streaming {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+        arguments: Vec<OsString>,
+    },
+    /// Write a directory that looks like an installation of Hadoop, for programs that call bin/hadoop
+    HadoopShim(hadoop::HadoopShim),
+    /// What the scripts of that directory call
+    #[command(name = hadoop::VERB, hide = true, disable_help_flag = true)]
+    Hadoop {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
     /// Run a namenode: the names of the files and where their blocks are
     Namenode(Namenode),
     /// Run a datanode: the blocks
@@ -84,11 +100,20 @@ pub(crate) struct Reported;
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
-    // A job program parses its own flags.
-    if std::env::args_os().nth(1).is_some_and(|word| word == wordcount::VERB) {
-        return wordcount::main_of_verb(std::env::args_os().skip(2).collect());
+    main_of(std::env::args_os().collect())
+}
+
+/// Does what a command line says, whose first word is the program's name.
+fn main_of(words: Vec<OsString>) -> ExitCode {
+    // These have command lines of their own.
+    let rest = || words.iter().skip(2).cloned().collect();
+    match words.get(1).and_then(|word| word.to_str()) {
+        Some(wordcount::VERB) => return wordcount::main_of_verb(rest()),
+        Some(streaming::VERB) => return streaming::main_of_verb(streaming::VERB, rest()),
+        Some(hadoop::VERB) => return main_of_hadoop(rest()),
+        _ => {}
     }
-    let words = fs::argv::normalize(std::env::args_os().collect(), is_file_verb);
+    let words = fs::argv::normalize(words, is_file_verb);
     let parsed = Cli::command().try_get_matches_from(&words);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
@@ -100,6 +125,23 @@ pub fn main() -> ExitCode {
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("hfs: {}", one_line(&format!("{e:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what a command line of Hadoop says.
+fn main_of_hadoop(words: Vec<OsString>) -> ExitCode {
+    match hadoop::translate(words) {
+        Ok(hadoop::Meaning::Hfs(words)) => {
+            main_of(std::iter::once("hfs".into()).chain(words).collect())
+        }
+        Ok(hadoop::Meaning::Text(text)) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            eprintln!("{}", one_line(&format!("{e:#}")));
             ExitCode::FAILURE
         }
     }
@@ -131,6 +173,13 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Datanode(flags) => daemons::datanode(&flags),
         Command::Jobtracker(flags) => daemons::jobtracker(&flags),
         Command::Worker(worker) => worker.run(&global),
+        Command::Streaming { arguments } => {
+            let fs = global.fs.iter().flat_map(|url| [OsString::from("-fs"), url.into()]);
+            let arguments = fs.chain(arguments).collect();
+            return Ok(streaming::main_of_verb(streaming::VERB, arguments));
+        }
+        Command::HadoopShim(shim) => shim.run(),
+        Command::Hadoop { words } => return Ok(main_of_hadoop(words)),
         Command::WordCountJob { arguments } => return Ok(wordcount::main_of_verb(arguments)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hfs", &mut io::stdout());

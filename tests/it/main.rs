@@ -14,5 +14,6 @@ mod jobs;
 mod model;
 mod quickstart;
 mod scheduling;
+mod streaming;
 mod task_faults;
 mod tera;

@@ -3,6 +3,8 @@
 //! ```text
 //!  programs/<sha256>                 job programs, verified, executable
 //!  jobs/<job>/<attempt>/             an attempt's own: spills, map output
+//!  jobs/<job>/<attempt>/work/        where its user code runs, with links to the cache items
+//!  jobs/<job>/cache/<number>/<link>  a cache item of the job, brought once
 //!  logs/<job>/<attempt>.log          what it printed; outlives the job
 //!  sockets/                          where task processes talk to the worker
 //! ```
@@ -78,6 +80,12 @@ impl Dirs {
     #[must_use]
     pub fn attempt(&self, job: &str, attempt: &str) -> PathBuf {
         self.job(job).join(attempt)
+    }
+
+    /// The directory of the job's cache item of this number, from 0.
+    #[must_use]
+    pub fn cache(&self, job: &str, number: usize) -> PathBuf {
+        self.job(job).join("cache").join(number.to_string())
     }
 
     /// Where an attempt's log lies.

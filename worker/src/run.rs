@@ -17,6 +17,7 @@ use hfs_daemon::{bind, metrics};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Config;
+use crate::cache::Cache;
 use crate::dirs::Dirs;
 use crate::link::{self, LinkEvent};
 use crate::localize::{Hdfs, Programs};
@@ -85,6 +86,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         identity,
         local_address,
         programs: Arc::new(Programs::new(dirs.clone(), source)),
+        cache: Arc::new(Cache::new(dirs.clone(), local_address)),
         dirs,
         segments,
         limits: Limits {

@@ -19,6 +19,8 @@ pub(super) struct Piece {
     pub(super) path: String,
     pub(super) offset: u64,
     pub(super) length: u64,
+    /// Whether a line is known to begin at the offset, so that none is to be skipped.
+    pub(super) at_line: bool,
 }
 
 /// Pieces for one task and the nodes that hold most of their bytes.
@@ -51,7 +53,7 @@ pub(super) fn pack(
         while offset < file.length {
             let rest = file.length - offset;
             let length = if rest as f64 <= target as f64 * SLOP { rest } else { target };
-            let piece = Piece { path: file.path.clone(), offset, length };
+            let piece = Piece { path: file.path.clone(), offset, length, at_line: false };
             let hosts = hosts_of(blocks, offset, length);
             if length == file.length {
                 let (waiting_cost, group) = waiting.entry(hosts.clone()).or_default();

@@ -49,9 +49,21 @@ pub struct Line<'a> {
     pub bytes: &'a [u8],
 }
 
+/// The part of a file that a task reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileRange<'a> {
+    /// The file.
+    pub path: &'a str,
+    /// Where the part begins, bytes.
+    pub start: u64,
+    /// Its bytes.
+    pub length: u64,
+}
+
 /// Whole lines that follow one another.
 #[derive(Debug, Clone)]
 pub struct Lines<'a> {
+    file: FileRange<'a>,
     offset: u64,
     bytes: &'a [u8],
     position: &'a Cell<u64>,
@@ -62,6 +74,12 @@ impl<'a> Lines<'a> {
     #[must_use]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// The part of a file that they belong to. A split may have several, one after the other.
+    #[must_use]
+    pub fn file(&self) -> FileRange<'a> {
+        self.file
     }
 
     /// Where they begin in their file.
@@ -104,6 +122,8 @@ struct PieceMessage {
     offset: u64,
     #[prost(uint64, tag = "3")]
     length: u64,
+    #[prost(bool, tag = "4")]
+    at_line: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -150,6 +170,7 @@ impl InputFormat for TextInput {
             path: piece.path,
             offset: piece.offset,
             length: piece.length,
+            at_line: piece.at_line,
         });
         Ok(TextReader {
             files: files.clone(),
@@ -172,11 +193,52 @@ fn share(total: u64, tasks: u64) -> u64 {
     total.div_ceil(rounds * tasks).max(LEAST_LOCAL_SPLIT_BYTES)
 }
 
+/// Splits of text files with a number of lines each, the last one of a file with fewer (Hadoop's
+/// `NLineInputFormat`). All files are read for it.
+pub(crate) fn splits_by_lines(context: &SplitContext<'_>, lines: u64) -> Result<Vec<InputSplit>> {
+    let mut splits = Vec::new();
+    for file in input_files(context)? {
+        let hosts = context.files.block_hosts(&file)?;
+        let hosts: Vec<String> =
+            hosts.into_iter().next().map(|block| block.hosts).unwrap_or_default();
+        let open = context.files.open(&file.path)?;
+        let mut cut = |from: u64, to: u64| {
+            // A range owns a line that begins exactly at its end.
+            let length = to - 1 - from;
+            let piece = Piece { path: file.path.clone(), offset: from, length, at_line: true };
+            splits
+                .push(message(&super::pack::Packed { pieces: vec![piece], hosts: hosts.clone() }));
+        };
+        let (mut at, mut from, mut seen) = (0, 0, 0);
+        let mut bytes = vec![0; READ_BYTES as usize];
+        loop {
+            let got = open.read_at(at, &mut bytes)?;
+            if got == 0 {
+                break;
+            }
+            for end in memchr_iter(b'\n', &bytes[..got]) {
+                seen += 1;
+                if seen == lines {
+                    let next = at + end as u64 + 1;
+                    cut(from, next);
+                    (from, seen) = (next, 0);
+                }
+            }
+            at += got as u64;
+        }
+        if from < at {
+            cut(from, at);
+        }
+    }
+    Ok(splits)
+}
+
 fn message(packed: &super::pack::Packed) -> InputSplit {
     let pieces = packed.pieces.iter().map(|piece| PieceMessage {
         path: piece.path.clone(),
         offset: piece.offset,
         length: piece.length,
+        at_line: piece.at_line,
     });
     let description = match packed.pieces.as_slice() {
         [piece] => format!("{}:{}+{}", piece.path, piece.offset, piece.length),
@@ -293,7 +355,7 @@ impl PieceReader {
             file,
             window: Window::Empty,
         };
-        if reader.start > 0 {
+        if reader.start > 0 && !piece.at_line {
             reader.at = reader.after_line(reader.start, line_max_bytes)?;
         }
         Ok(reader)
@@ -429,7 +491,12 @@ impl BatchReader<TextInput> for TextReader {
         self.counts.records += memchr_iter(b'\n', bytes).count() as u64 + u64::from(unended);
         self.counts.bytes += bytes.len() as u64;
         self.position.set(from);
-        Ok(Some(Lines { offset: from, bytes, position: &self.position }))
+        let file = FileRange {
+            path: &current.path,
+            start: current.start,
+            length: current.end - current.start,
+        };
+        Ok(Some(Lines { file, offset: from, bytes, position: &self.position }))
     }
 
     fn fraction(&self) -> f64 {

@@ -14,6 +14,7 @@ fn read_all(path: &str, cuts: &[u64], length: u64) -> Vec<(u64, Vec<u8>)> {
                 path: path.to_owned(),
                 offset: bounds[0],
                 length: bounds[1] - bounds[0],
+                at_line: false,
             }],
             hosts: Vec::new(),
         };
@@ -80,7 +81,12 @@ fn lines_longer_than_any_buffer_are_whole() {
 fn a_line_above_the_limit_is_refused() {
     with_file(&vec![b'x'; 1 << 20], |path| {
         let packed = super::super::pack::Packed {
-            pieces: vec![Piece { path: path.to_owned(), offset: 0, length: 1 << 19 }],
+            pieces: vec![Piece {
+                path: path.to_owned(),
+                offset: 0,
+                length: 1 << 19,
+                at_line: false,
+            }],
             hosts: Vec::new(),
         };
         let conf: Conf = [(conf::LINE_MAX_BYTES, "1000")].into_iter().collect();

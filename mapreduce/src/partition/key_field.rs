@@ -6,6 +6,9 @@ use super::Partitioner;
 use crate::conf::{self, Conf};
 use crate::record::Text;
 
+/// How many fields at the front of a key decide its partition.
+const KEY_FIELDS_FOR_PARTITION: &str = "num.key.fields.for.partition";
+
 /// Chooses the partition by some fields of keys that are text (Hadoop's
 /// `KeyFieldBasedPartitioner`), with the same result as Hadoop. Fields are separated by
 /// `mapreduce.map.output.key.field.separator` (a tab unless set), and
@@ -43,12 +46,12 @@ use crate::record::Text;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFieldPartitioner {
     separator: Vec<u8>,
-    fields: Vec<Fields>,
+    fields: Vec<KeyFields>,
 }
 
 /// One `-k` option. Numbers count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Fields {
+pub(crate) struct KeyFields {
     begin: usize,
     begin_byte: usize,
     /// The last field; 0: to the end of the key.
@@ -72,8 +75,12 @@ fn position(text: &str) -> Option<(usize, Option<usize>)> {
     }
 }
 
-impl Fields {
-    fn parse(text: &str) -> Option<Self> {
+impl KeyFields {
+    /// The whole key.
+    pub(crate) const ALL: Self = Self { begin: 1, begin_byte: 1, end: 0, end_byte: 0 };
+
+    /// Reads `2.3,4.5`, with or without orders to sort by.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (begin, end) = match text.split_once(',') {
             Some((begin, end)) => (begin, Some(end)),
             None => (text, None),
@@ -93,7 +100,7 @@ impl Fields {
     }
 
     /// The bytes of `key` that these fields are; `None` if it has too few.
-    fn of<'k>(&self, key: &'k [u8], separator: &[u8]) -> Option<&'k [u8]> {
+    pub(crate) fn of<'k>(&self, key: &'k [u8], separator: &[u8]) -> Option<&'k [u8]> {
         let start = field_start(key, separator, self.begin)? + self.begin_byte - 1;
         if start >= key.len() {
             return None;
@@ -129,7 +136,8 @@ fn java_hash(bytes: &[u8], hash: i32) -> i32 {
 }
 
 impl KeyFieldPartitioner {
-    fn choose(&self, key: &[u8], partitions: u32) -> u32 {
+    /// The partition of a key.
+    pub(crate) fn choose(&self, key: &[u8], partitions: u32) -> u32 {
         let hash = if self.fields.is_empty() {
             java_hash(key, 0)
         } else {
@@ -139,18 +147,25 @@ impl KeyFieldPartitioner {
         (hash as u32 & i32::MAX as u32) % partitions
     }
 
-    fn read(conf: &Conf) -> Result<Self> {
+    /// Reads the properties.
+    pub(crate) fn read(conf: &Conf) -> Result<Self> {
         let separator = conf.get(conf::KEY_FIELD_SEPARATOR).unwrap_or("\t").as_bytes().to_vec();
         if separator.is_empty() {
             bail!("the property {} is empty; fields need a separator", conf::KEY_FIELD_SEPARATOR);
+        }
+        // The older way to say it, which Hadoop still takes.
+        let counted = conf.parsed::<usize>(KEY_FIELDS_FOR_PARTITION)?.filter(|count| *count > 0);
+        if let Some(end) = counted {
+            let fields = vec![KeyFields { end, ..KeyFields::ALL }];
+            return Ok(Self { separator, fields });
         }
         let options = conf.get(conf::KEY_PARTITIONER_OPTIONS).unwrap_or_default();
         let mut fields = Vec::new();
         let mut words = options.split_whitespace();
         while let Some(word) = words.next() {
             let spec = match word.strip_prefix("-k") {
-                Some("") => words.next().and_then(Fields::parse),
-                Some(spec) => Fields::parse(spec),
+                Some("") => words.next().and_then(KeyFields::parse),
+                Some(spec) => KeyFields::parse(spec),
                 // The orders of a comparator mean nothing here.
                 None if ["-n", "-r", "-nr", "-rn"].contains(&word) => continue,
                 None => None,

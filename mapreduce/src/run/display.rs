@@ -8,6 +8,8 @@ use hfs_protocol::proto::task::Counter;
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
+use super::Talk;
+use super::hadoop_lines::Printed;
 use crate::counters::{FILE_SYSTEM_GROUP, TaskCounter};
 use crate::local::LocalProgress;
 
@@ -20,6 +22,8 @@ const MAP_SHARE: f64 = 0.7;
 
 /// A bar on a terminal, a line now and then elsewhere.
 pub(super) struct Display {
+    /// Hadoop's lines instead of all else.
+    hadoop: Option<Printed>,
     bar: Option<ProgressBar>,
     plain: Mutex<Plain>,
     name: String,
@@ -34,8 +38,9 @@ struct Plain {
 
 impl Display {
     /// Shows the job that began at `start` from now on.
-    pub(super) fn new(name: &str, start: Instant) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+    pub(super) fn new(name: &str, start: Instant, talk: Talk) -> Self {
+        let hadoop = (talk == Talk::Hadoop).then(Printed::default);
+        let bar = (hadoop.is_none() && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(STEPS);
             if let Ok(style) =
                 ProgressStyle::with_template("{elapsed:>4} [{bar:30}] {percent:>3}% {msg}")
@@ -45,11 +50,14 @@ impl Display {
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        Self { bar, plain: Mutex::default(), name: name.to_owned(), start }
+        Self { hadoop, bar, plain: Mutex::default(), name: name.to_owned(), start }
     }
 
     pub(super) fn local(&self, progress: LocalProgress) {
         let ratio = |(done, all): (usize, usize)| done as f64 / all.max(1) as f64;
+        if let Some(hadoop) = &self.hadoop {
+            return hadoop.progress(ratio(progress.maps), ratio(progress.reduces));
+        }
         let line = format!(
             "maps {}/{}, reduces {}/{}",
             progress.maps.0, progress.maps.1, progress.reduces.0, progress.reduces.1
@@ -58,6 +66,9 @@ impl Display {
     }
 
     pub(super) fn status(&self, status: &JobStatus) {
+        if let Some(hadoop) = &self.hadoop {
+            return hadoop.status(status);
+        }
         let none = TaskCounts::default();
         let (maps, reduces) =
             (status.maps.as_ref().unwrap_or(&none), status.reduces.as_ref().unwrap_or(&none));
@@ -108,6 +119,9 @@ impl Display {
     pub(super) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+        if self.hadoop.is_some() {
+            return;
         }
         let seconds = self.start.elapsed().as_secs_f64();
         eprintln!("{}: ended after {seconds:.2} s", self.name);

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
 use hfs_client::{ClientConfig, blocking};
-use hfs_protocol::proto::task::Counter;
+use hfs_protocol::proto::task::{Counter, JobSpec};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use super::display::{self, Display};
-use super::{DriverArgs, cluster};
+use super::{DriverArgs, Talk, cluster, hadoop_lines};
 use crate::conf::Conf;
 use crate::files::Files;
 use crate::job::Job;
@@ -23,6 +23,7 @@ pub(super) struct Driver {
     args: DriverArgs,
     /// The program's own arguments, for its tasks.
     program_args: Vec<OsString>,
+    talk: Talk,
     place: Option<Place>,
     jobs: Vec<State>,
 }
@@ -41,7 +42,7 @@ struct Cluster {
 
 /// A job of the program.
 enum State {
-    Running { job_id: String, name: String, output: String, start: Instant },
+    Running { job_id: String, name: String, output: String, start: Instant, spec: Box<JobSpec> },
     Ended(Result<Report, JobFailed>),
 }
 
@@ -51,6 +52,8 @@ struct Report {
     job_id: String,
     name: String,
     output: String,
+    /// Of the output.
+    fs_url: String,
     counters: Vec<Counter>,
 }
 
@@ -68,8 +71,8 @@ impl fmt::Display for JobFailed {
 impl std::error::Error for JobFailed {}
 
 impl Driver {
-    pub(super) fn new(args: DriverArgs, program_args: Vec<OsString>) -> Self {
-        Self { args, program_args, place: None, jobs: Vec::new() }
+    pub(super) fn new(args: DriverArgs, program_args: Vec<OsString>, talk: Talk) -> Self {
+        Self { args, program_args, talk, place: None, jobs: Vec::new() }
     }
 
     /// Where this and all later jobs run. `conf` is the first job's: its `dfs.` properties are those
@@ -85,23 +88,35 @@ impl Driver {
         Ok(self.place.insert(place))
     }
 
-    pub(super) fn submit(&mut self, job: Job) -> Result<()> {
-        let start = Instant::now();
+    pub(super) fn submit(&mut self, mut job: Job) -> Result<()> {
+        let (start, talk) = (Instant::now(), self.talk);
+        match self.place(&job.settings.conf)? {
+            Place::Here(files) => job.resolve_paths(files)?,
+            Place::Cluster(cluster) => {
+                job.resolve_paths(&Files::Hdfs(cluster.submission.fs.clone()))?;
+            }
+        }
         let (name, output) = (job.name().to_owned(), job.output().to_owned());
         let state = match self.place(&job.settings.conf)? {
             Place::Here(files) => {
-                let display = Display::new(&name, start);
+                let display = Display::new(&name, start, talk);
                 let outcome = run_local(&job, files, &|progress| display.local(progress));
                 display.finish();
                 let counters = outcome?.counters;
-                State::Ended(Ok(Report { job_id: String::new(), name, output, counters }))
+                let fs_url = files.url();
+                State::Ended(Ok(Report { job_id: String::new(), name, output, fs_url, counters }))
             }
             Place::Cluster(cluster) => {
                 let slots = cluster.runtime.block_on(cluster.client.workers())?;
                 let request = cluster.submission.prepare(&job, slots)?;
-                let reply = cluster.runtime.block_on(cluster.client.submit(request))?;
-                display::submitted(&name, &reply);
-                State::Running { job_id: reply.job_id, name, output, start }
+                let spec = Box::new(request.job.clone().unwrap_or_default());
+                let submitted = cluster.runtime.block_on(cluster.client.submit(request.clone()));
+                let reply = submitted.inspect_err(|_| cluster.submission.discard(&request))?;
+                match talk {
+                    Talk::Own => display::submitted(&name, &reply),
+                    Talk::Hadoop => hadoop_lines::submitted(&reply),
+                }
+                State::Running { job_id: reply.job_id, name, output, start, spec }
             }
         };
         if let State::Ended(Ok(report)) = &state {
@@ -118,23 +133,29 @@ impl Driver {
             .jobs
             .get_mut(index as usize)
             .ok_or_else(|| anyhow!("there is no job number {index} of {jobs}"))?;
-        if let State::Running { job_id, name, output, start } = state
+        if let State::Running { job_id, name, output, start, spec } = state
             && let Some(Place::Cluster(cluster)) = &mut self.place
         {
             // Only the job that is waited for is drawn: several bars would overwrite each other.
-            let display = Display::new(name, *start);
+            let display = Display::new(name, *start, self.talk);
             let watched = cluster.client.watch(job_id, |status| display.status(status));
             let outcome = cluster.runtime.block_on(watched);
             display.finish();
-            let ended = match outcome? {
+            let outcome = outcome?;
+            cluster.submission.ended(spec);
+            let ended = match outcome {
                 Outcome::Succeeded(status) => Ok(Report {
                     job_id: status.job_id,
                     name: std::mem::take(name),
                     output: std::mem::take(output),
+                    fs_url: cluster.submission.fs_url.clone(),
                     counters: status.counters,
                 }),
                 Outcome::Failed(status) => {
-                    display::failure(&status);
+                    match self.talk {
+                        Talk::Own => display::failure(&status),
+                        Talk::Hadoop => hadoop_lines::failed(&status),
+                    }
                     Err(JobFailed(format!("the job {name} did not succeed: {}", status.message)))
                 }
             };
@@ -160,7 +181,18 @@ impl Driver {
 
     /// Counters on stderr for people; for programs all is told at the end.
     fn tell(&self, report: &Report) {
-        if !self.args.json {
+        if self.args.json {
+            return;
+        }
+        if self.talk == Talk::Hadoop {
+            let Report { job_id, counters, output, fs_url, .. } = report;
+            let job_id = if job_id.is_empty() { "job_local_0001" } else { job_id };
+            let output = match output.as_str() {
+                "" => String::new(),
+                path => format!("{}{path}", fs_url.trim_end_matches('/')),
+            };
+            hadoop_lines::succeeded(job_id, counters, &output);
+        } else {
             display::counters(&report.counters);
             if !report.output.is_empty() {
                 eprintln!("output: {}", report.output);
@@ -216,7 +248,7 @@ fn local_files(args: &DriverArgs, conf: &Conf) -> Result<Files> {
     let given = std::env::args_os()
         .any(|arg| arg == "--fs" || arg.to_str().is_some_and(|text| text.starts_with("--fs=")));
     match &args.fs {
-        Some(url) if given => Ok(Files::Hdfs(connect(url, conf)?)),
+        Some(url) if given || args.explicit_fs => Ok(Files::Hdfs(connect(url, conf)?)),
         _ => Ok(Files::Local),
     }
 }

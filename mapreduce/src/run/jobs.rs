@@ -211,6 +211,13 @@ impl Jobs {
         self.wait(submitted)
     }
 
+    /// Lets the driver say something about the properties of the command line.
+    pub(crate) fn say(&self, say: impl FnOnce(&Conf)) {
+        if matches!(self.mode, Mode::Driver(_)) {
+            say(&self.overrides);
+        }
+    }
+
     /// Removes a file or directory of the jobs' file system if it is there: what one job wrote for the
     /// next. Does nothing in a task.
     ///

@@ -1,6 +1,6 @@
 //! One attempt at a task, from its launch to its result.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -71,6 +71,7 @@ pub(crate) fn run(
     launch: &Launch,
     files: Files,
     shared: Arc<Shared>,
+    working_dir: &Path,
     inputs: impl FnOnce(&Environment, u32) -> Box<dyn ReduceInputs>,
 ) -> Result<Done> {
     let spec = launch.job.as_ref().context("the worker sent a launch without a job")?;
@@ -96,7 +97,7 @@ pub(crate) fn run(
     };
     let mut context =
         Context::new(conf, launch.attempt_id.clone(), index, spec.reduces, Arc::clone(&shared));
-    context = context.with_files(env.files.clone());
+    context = context.with_files(env.files.clone()).with_working_dir(working_dir);
     context.limit_counters(Limits::read(&env.conf)?);
     let cpu_before = cpu_milliseconds();
     let mut done = Done { attempt_id: launch.attempt_id.clone(), ..Done::default() };

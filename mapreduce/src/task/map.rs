@@ -128,8 +128,10 @@ impl<'c, W> WriterEmit<'c, W> {
     where
         W: RecordWriter<K, V>,
     {
+        let has_file = self.writer.has_file();
         let bytes = self.writer.close()?;
-        let mut written = Vec::from_iter(self.file.map(|file| Written { bytes, ..file }));
+        let file = self.file.filter(|_| has_file);
+        let mut written = Vec::from_iter(file.map(|file| Written { bytes, ..file }));
         written.extend(self.context.outputs.close()?);
         self.context.count(records, self.records);
         let bytes = written.iter().map(|file| file.bytes).sum();

@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use prost::Message;
 
 use super::attempt;
 use super::fetch::Fetcher;
+use crate::cache::WorkingDir;
 use crate::context::Shared;
 use crate::counters::LimitExceeded;
 use crate::files::Files;
@@ -61,7 +63,14 @@ struct Running {
 
 /// Runs attempts until the worker says that there are no more. `build` makes the job from the
 /// program's arguments and its number, in every process alike.
-pub(crate) fn serve(stream: UnixStream, build: impl Fn(&JobSpec) -> Result<Job>) -> Result<()> {
+///
+/// `enter` makes a directory the current one of this process: an attempt's working directory while it
+/// runs. One attempt runs at a time.
+pub(crate) fn serve(
+    stream: UnixStream,
+    build: impl Fn(&JobSpec) -> Result<Job>,
+    enter: impl Fn(&Path) -> std::io::Result<()>,
+) -> Result<()> {
     let worker = Worker(Arc::new(Mutex::new(stream.try_clone()?)));
     worker.send(from_task::Message::Hello(Hello {
         pid: std::process::id(),
@@ -77,7 +86,15 @@ pub(crate) fn serve(stream: UnixStream, build: impl Fn(&JobSpec) -> Result<Job>)
     while let Ok(Order::Launch(launch, shared, arrived)) = received.recv() {
         let outcome = with_reports(&worker, &launch.attempt_id, &shared, || {
             let files = connect(&launch, &mut connected)?;
-            run_attempt(&build, &launch, files, Arc::clone(&shared), arrived, &worker)
+            let attempt_dir = Path::new(&launch.work_dir);
+            let working = WorkingDir::make(attempt_dir, &launch.cached)?;
+            let unusable = || format!("the directory {} can't be used", working.path().display());
+            enter(working.path()).with_context(unusable)?;
+            let place = (files, working.path());
+            let done = run_attempt(&build, &launch, place, Arc::clone(&shared), arrived, &worker);
+            // Nobody should stand in a directory that goes.
+            enter(attempt_dir.parent().unwrap_or(Path::new("/"))).with_context(unusable)?;
+            done
         });
         running.lock().attempt = None;
         worker.send(match outcome {
@@ -129,7 +146,7 @@ fn connect(
 fn run_attempt(
     build: &impl Fn(&JobSpec) -> Result<Job>,
     launch: &Launch,
-    files: Files,
+    (files, working_dir): (Files, &Path),
     shared: Arc<Shared>,
     arrived: Receiver<Vec<MapOutput>>,
     worker: &Worker,
@@ -141,7 +158,7 @@ fn run_attempt(
         bail!("the worker sent a reduce of a job without reducers");
     }
     let (maps, worker) = (spec.maps, worker.clone());
-    attempt::run(&job, launch, files, shared, |env, partition| {
+    attempt::run(&job, launch, files, shared, working_dir, |env, partition| {
         let report = Box::new(move |failed: FetchFailed| {
             // A worker that is gone is noticed by the reading thread.
             let _ = worker.send(from_task::Message::FetchFailed(failed));

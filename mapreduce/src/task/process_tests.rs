@@ -39,7 +39,7 @@ impl FakeWorker {
     fn start() -> Self {
         let (stream, theirs) = UnixStream::pair().unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let task = Some(std::thread::spawn(move || serve(theirs, job)));
+        let task = Some(std::thread::spawn(move || serve(theirs, job, |_| Ok(()))));
         let mut worker = Self { stream, task, dir: tempfile::tempdir().unwrap() };
         let from_task::Message::Hello(hello) = worker.receive() else { panic!("no Hello") };
         assert_eq!(hello.protocol_version, PROTOCOL_VERSION);
@@ -98,6 +98,7 @@ impl FakeWorker {
             work_dir: format!("{dir}/{attempt}"),
             attempt_output_dir: format!("{dir}/attempt-output"),
             local_address: String::new(),
+            cached: Vec::new(),
             task: Some(task),
         }));
     }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::Node;
+use crate::cache;
 use crate::process::{
     Failed, Happened, MemoryLimit, Order, ProcessId, Program, Start, WORKER_DIR_ENV, Work, start,
 };
@@ -286,6 +287,9 @@ impl Node {
         launch.work_dir = work_dir.to_string_lossy().into_owned();
         launch.local_address =
             self.parts.local_address.map(|ip| ip.to_string()).unwrap_or_default();
+        if let Some(job) = &launch.job {
+            launch.cached = cache::places(&self.parts.dirs, job);
+        }
         let default = MemoryLimit { bytes: self.parts.task_memory, property: "" };
         let memory = MemoryLimit::of(&launch, self.parts.task_memory);
         let made = std::fs::create_dir_all(&work_dir);

@@ -25,6 +25,7 @@ use hfs_protocol::proto::worker::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::cache::Cache;
 use crate::dirs::Dirs;
 use crate::link::LinkEvent;
 use crate::localize::Programs;
@@ -74,6 +75,8 @@ pub struct Parts {
     pub dirs: Dirs,
     /// The programs on this node.
     pub programs: Arc<Programs>,
+    /// The cache items of jobs on this node.
+    pub cache: Arc<Cache>,
     /// What the shuffle server serves.
     pub segments: Segments,
     /// Times and limits of processes.

@@ -83,17 +83,21 @@ impl Node {
         }
     }
 
-    /// Has the program brought; [`NodeEvent::Localized`] follows.
+    /// Has the program and the job's cache items brought; [`NodeEvent::Localized`] follows.
     pub(super) fn localize(&mut self, id: &str) {
         let Some(job) =
             self.attempts.get(id).and_then(|attempt| attempt.launch.as_ref()?.job.clone())
         else {
             return;
         };
-        let (programs, own, id) =
-            (Arc::clone(&self.parts.programs), self.own.clone(), id.to_owned());
+        let (programs, cache) = (Arc::clone(&self.parts.programs), Arc::clone(&self.parts.cache));
+        let (own, id) = (self.own.clone(), id.to_owned());
         tokio::spawn(async move {
-            let result = programs.bring(&job).await;
+            let program = programs.bring(&job).await;
+            let result = match cache.bring(&job).await {
+                Ok(()) => program,
+                Err(why) => program.and(Err(why)),
+            };
             // A node that is gone needs no program.
             let _ = own.send(NodeEvent::Localized(id, result)).await;
         });

@@ -1,0 +1,157 @@
+//! The combiner of a streaming job: run over the sorted records of every spill and every merge, and of
+//! each partition for itself, as in Hadoop.
+
+use anyhow::{Context as _, Result, bail};
+
+use super::aggregate::{Aggregate, split_key};
+use super::command::Step;
+use super::key_order::decode;
+use super::pipe::{Lines, Pipe, Start};
+use super::reducer::{BLOCK_BYTES, put_line};
+use super::settings::Settings;
+use crate::context::Context;
+use crate::counters::TaskCounter;
+use crate::task::combine::{GroupCombiner, Pass};
+use crate::task::sorted::Source;
+
+/// Shrinks map output with a command or an aggregator.
+pub(super) struct StreamCombiner {
+    pub(super) step: Step,
+    pub(super) environment: Vec<(String, String)>,
+    /// Whether keys are the numbers of an identity mapper.
+    pub(super) numbered: bool,
+}
+
+impl GroupCombiner for StreamCombiner {
+    fn combine(
+        &self,
+        source: Source<'_, '_>,
+        context: &mut Context,
+        pass: &mut Pass<'_>,
+    ) -> Result<()> {
+        if source.peek().is_none() {
+            return Ok(());
+        }
+        let settings = Settings::read(context.conf(), self.numbered)?;
+        let (taken, passed) = match &self.step {
+            Step::Command(command) => {
+                run(self.start(command, context)?, source, &settings, context, pass)
+            }
+            Step::Aggregate => aggregate(source, &settings, pass),
+            Step::Identity => copy(source, pass),
+        }
+        .context("the combiner failed")?;
+        context.count(TaskCounter::CombineInputRecords, taken);
+        context.count(TaskCounter::CombineOutputRecords, passed);
+        Ok(())
+    }
+}
+
+impl StreamCombiner {
+    fn start(&self, command: &str, context: &Context) -> Result<Pipe> {
+        let environment = &self.environment;
+        Pipe::start(Start { role: "combiner", command, environment, properties: &[] }, context)
+    }
+}
+
+fn plain<'k>(key: &'k [u8], settings: &Settings) -> Result<&'k [u8]> {
+    if settings.order.is_some() { decode(key) } else { Ok(key) }
+}
+
+fn run(
+    mut pipe: Pipe,
+    mut source: Source<'_, '_>,
+    settings: &Settings,
+    context: &mut Context,
+    pass: &mut Pass<'_>,
+) -> Result<(u64, u64)> {
+    let mut input = Vec::new();
+    let mut taken = 0;
+    let mut lines =
+        PassLines { context, pass, settings, key: Vec::new(), last: Vec::new(), passed: 0 };
+    while let Some((key, value)) = source.peek() {
+        put_line(plain(key, settings)?, &settings.reduce_input_separator, value, &mut input);
+        taken += 1;
+        source.advance()?;
+        if input.len() >= BLOCK_BYTES {
+            pipe.feed(&input, &mut lines)?;
+            input.clear();
+        }
+    }
+    pipe.feed(&input, &mut lines)?;
+    pipe.finish(&mut lines)?;
+    Ok((taken, lines.passed))
+}
+
+/// Passes on what a combiner's command writes, which is map output.
+struct PassLines<'a, 'p> {
+    context: &'a mut Context,
+    pass: &'a mut Pass<'p>,
+    settings: &'a Settings,
+    key: Vec<u8>,
+    /// The key that was passed on last.
+    last: Vec<u8>,
+    passed: u64,
+}
+
+impl Lines for PassLines<'_, '_> {
+    fn line(&mut self, line: &[u8]) -> Result<()> {
+        let (key, value) = self.settings.map_output.split(line);
+        self.key.clear();
+        match &self.settings.order {
+            Some(order) => order.encode(key, &mut self.key),
+            None => self.key.extend_from_slice(key),
+        }
+        // What is written here is merged and never sorted again.
+        if self.key < self.last {
+            bail!(
+                "it wrote the key '{}' after a larger one; a combiner writes the keys it was given, in \
+                 the same order",
+                String::from_utf8_lossy(key)
+            );
+        }
+        (self.pass)(&self.key, value)?;
+        std::mem::swap(&mut self.key, &mut self.last);
+        self.passed += 1;
+        Ok(())
+    }
+
+    fn context(&mut self) -> &mut Context {
+        self.context
+    }
+}
+
+fn aggregate(
+    mut source: Source<'_, '_>,
+    settings: &Settings,
+    pass: &mut Pass<'_>,
+) -> Result<(u64, u64)> {
+    let (mut taken, mut passed) = (0, 0);
+    while let Some((key, _)) = source.peek() {
+        let (how, _) = split_key(plain(key, settings)?)?;
+        let mut aggregate = Aggregate::begin(how)?;
+        while let Some((next, value)) = source.peek() {
+            if next != key {
+                break;
+            }
+            aggregate.add(value)?;
+            taken += 1;
+            source.advance()?;
+        }
+        for value in aggregate.parts() {
+            pass(key, &value)?;
+            passed += 1;
+        }
+    }
+    Ok((taken, passed))
+}
+
+fn copy(mut source: Source<'_, '_>, pass: &mut Pass<'_>) -> Result<(u64, u64)> {
+    let mut records = 0;
+    while let Some((key, value)) = source.peek() {
+        pass(key, value)?;
+        records += 1;
+        source.advance()?;
+    }
+    Ok((records, records))
+}

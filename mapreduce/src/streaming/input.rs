@@ -1,0 +1,142 @@
+//! What streaming jobs read: lines of text, in splits as the input format says.
+
+use anyhow::{Result, bail};
+use hfs_protocol::proto::task::InputSplit;
+
+use crate::conf::Conf;
+use crate::files::Files;
+use crate::input::{
+    BatchReader, InputFormat, Line, Lines, ReadCounts, SplitContext, TextInput, TextReader,
+    splits_by_lines,
+};
+
+/// Lines of a split of [`Format::Numbered`].
+const LINES_PER_MAP: &str = "mapreduce.input.lineinputformat.linespermap";
+
+/// The input formats of `-inputformat`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Lines (`TextInputFormat`).
+    #[default]
+    Text,
+    /// Lines with a key before the first tab (`KeyValueTextInputFormat`).
+    KeyValue,
+    /// Lines, a fixed number for each map (`NLineInputFormat`).
+    Numbered,
+}
+
+impl Format {
+    /// Reads a class name, with its package or without.
+    pub(super) fn read(name: &str) -> Result<Self> {
+        match name.rsplit('.').next().unwrap_or_default() {
+            "TextInputFormat" | "CombineTextInputFormat" => Ok(Self::Text),
+            "KeyValueTextInputFormat" => Ok(Self::KeyValue),
+            "NLineInputFormat" => Ok(Self::Numbered),
+            _ => bail!(
+                "there is no input format {name}; there are TextInputFormat, KeyValueTextInputFormat and \
+                 NLineInputFormat"
+            ),
+        }
+    }
+}
+
+/// The input of streaming jobs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct StreamInput(pub(super) Format);
+
+/// Reads the lines of one split.
+pub(super) struct StreamReader(TextReader);
+
+impl InputFormat for StreamInput {
+    type Record<'a> = Line<'a>;
+    type Batch<'a> = Lines<'a>;
+    type Reader = StreamReader;
+
+    fn splits(&self, context: &SplitContext<'_>) -> Result<Vec<InputSplit>> {
+        if self.0 != Format::Numbered {
+            return TextInput.splits(context);
+        }
+        let lines = context.conf.parsed_or(LINES_PER_MAP, 1u64)?;
+        if lines == 0 {
+            bail!("the property {LINES_PER_MAP} is 0; a map reads at least one line");
+        }
+        splits_by_lines(context, lines)
+    }
+
+    fn open(&self, split: &InputSplit, files: &Files, conf: &Conf) -> Result<StreamReader> {
+        TextInput.open(split, files, conf).map(StreamReader)
+    }
+}
+
+impl BatchReader<StreamInput> for StreamReader {
+    fn next_batch(&mut self) -> Result<Option<Lines<'_>>> {
+        self.0.next_batch()
+    }
+
+    fn fraction(&self) -> f64 {
+        self.0.fraction()
+    }
+
+    fn position(&self) -> String {
+        self.0.position()
+    }
+
+    fn take_counts(&mut self) -> ReadCounts {
+        self.0.take_counts()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Which lines each split gives.
+    fn lines_of_splits(text: &str, lines: &str) -> Vec<Vec<String>> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("in");
+        std::fs::write(&path, text).unwrap();
+        let conf: Conf = [(LINES_PER_MAP, lines)].into_iter().collect();
+        let input = StreamInput(Format::Numbered);
+        let inputs = [path.to_str().unwrap().to_owned()];
+        let context = SplitContext {
+            files: &Files::Local,
+            conf: &conf,
+            inputs: &inputs,
+            parallelism: Some(2),
+        };
+        let mut found = Vec::new();
+        for split in input.splits(&context).unwrap() {
+            let mut reader = input.open(&split, &Files::Local, &conf).unwrap();
+            let mut lines = Vec::new();
+            while let Some(batch) = reader.next_batch().unwrap() {
+                lines.extend(batch.map(|line| String::from_utf8(line.bytes.to_vec()).unwrap()));
+            }
+            found.push(lines);
+        }
+        found
+    }
+
+    #[test]
+    fn every_map_gets_its_number_of_lines() {
+        assert_eq!(
+            lines_of_splits("a\nb\nc\nd\ne", "2"),
+            [vec!["a", "b"], vec!["c", "d"], vec!["e"]]
+        );
+        assert_eq!(lines_of_splits("a\n\n\nb\n", "1"), [vec!["a"], vec![""], vec![""], vec!["b"]]);
+        assert_eq!(lines_of_splits("\n\n", "1"), [vec![""], vec![""]]);
+        assert_eq!(lines_of_splits("a\nb\n", "9"), [vec!["a", "b"]]);
+        assert!(lines_of_splits("", "1").is_empty());
+        assert_eq!(lines_of_splits("x", "3"), [vec!["x"]]);
+    }
+
+    #[test]
+    fn formats_have_their_class_names() {
+        assert_eq!(Format::read("TextInputFormat").unwrap(), Format::Text);
+        assert_eq!(
+            Format::read("org.apache.hadoop.mapred.lib.NLineInputFormat").unwrap(),
+            Format::Numbered
+        );
+        assert!(Format::read("SequenceFileAsTextInputFormat").is_err());
+    }
+}

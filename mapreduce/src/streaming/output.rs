@@ -1,0 +1,97 @@
+//! What streaming jobs write.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+
+use crate::conf::Conf;
+use crate::files::{Files, OutputFile};
+use crate::output::{OutputFormat, RecordWriter, TextOutput, TextWriter};
+use crate::record::Text;
+
+/// The output formats of `-outputformat` and `-lazyOutput`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum StreamOutput {
+    /// Lines (`TextOutputFormat`).
+    #[default]
+    Text,
+    /// Lines, in a file that is made for the first of them (`LazyOutputFormat`).
+    LazyText,
+    /// Nothing (`NullOutputFormat`).
+    Null,
+}
+
+impl StreamOutput {
+    /// Reads a class name, with its package or without.
+    pub(super) fn read(name: &str, lazy: bool) -> Result<Self> {
+        match name.rsplit('.').next().unwrap_or_default() {
+            "" | "TextOutputFormat" if lazy => Ok(Self::LazyText),
+            "" | "TextOutputFormat" => Ok(Self::Text),
+            "NullOutputFormat" => Ok(Self::Null),
+            _ => bail!(
+                "there is no output format {name}; there are TextOutputFormat and NullOutputFormat"
+            ),
+        }
+    }
+}
+
+/// Writes one file, or none.
+pub(super) enum StreamWriter {
+    Open(TextWriter<Text, Text>),
+    /// The file is made for the first record.
+    Waiting(Box<Waiting>),
+    Null,
+}
+
+pub(super) struct Waiting {
+    files: Files,
+    path: String,
+    conf: Arc<Conf>,
+}
+
+impl OutputFormat<Text, Text> for StreamOutput {
+    type Writer = StreamWriter;
+
+    fn writer(&self, file: OutputFile, conf: &Conf) -> Result<StreamWriter> {
+        TextOutput.writer(file, conf).map(StreamWriter::Open)
+    }
+
+    fn begin(&self, files: &Files, path: &str, conf: &Conf) -> Result<StreamWriter> {
+        match self {
+            Self::Text => TextOutput.begin(files, path, conf).map(StreamWriter::Open),
+            Self::LazyText => {
+                let (files, path) = (files.clone(), path.to_owned());
+                let conf = Arc::new(conf.clone());
+                Ok(StreamWriter::Waiting(Box::new(Waiting { files, path, conf })))
+            }
+            Self::Null => Ok(StreamWriter::Null),
+        }
+    }
+}
+
+impl RecordWriter<Text, Text> for StreamWriter {
+    #[inline]
+    fn write(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        match self {
+            Self::Open(writer) => writer.write(key, value),
+            Self::Waiting(waiting) => {
+                let mut writer = TextOutput.begin(&waiting.files, &waiting.path, &waiting.conf)?;
+                RecordWriter::<Text, Text>::write(&mut writer, key, value)?;
+                *self = Self::Open(writer);
+                Ok(())
+            }
+            Self::Null => Ok(()),
+        }
+    }
+
+    fn has_file(&self) -> bool {
+        matches!(self, Self::Open(_))
+    }
+
+    fn close(self) -> Result<u64> {
+        match self {
+            Self::Open(writer) => writer.close(),
+            Self::Waiting(_) | Self::Null => Ok(0),
+        }
+    }
+}
