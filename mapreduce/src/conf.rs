@@ -25,8 +25,21 @@ pub const SPLIT_MIN_BYTES: &str = "mapreduce.input.fileinputformat.split.minsize
 pub const SPLIT_MAX_BYTES: &str = "mapreduce.input.fileinputformat.split.maxsize";
 /// Descend into directories of input directories (`...input.dir.recursive`).
 pub const INPUT_RECURSIVE: &str = "mapreduce.input.fileinputformat.input.dir.recursive";
-/// The longest line, bytes (`mapreduce.input.linerecordreader.line.maxlength`).
+/// Lines of more bytes are left out (`mapreduce.input.linerecordreader.line.maxlength`).
 pub const LINE_MAX_BYTES: &str = "mapreduce.input.linerecordreader.line.maxlength";
+/// Between key and value of a line (`mapreduce.input.keyvaluelinerecordreader.key.value.separator`).
+pub const KEY_VALUE_SEPARATOR: &str =
+    "mapreduce.input.keyvaluelinerecordreader.key.value.separator";
+/// Lines for each map (`mapreduce.input.lineinputformat.linespermap`).
+pub const LINES_PER_MAP: &str = "mapreduce.input.lineinputformat.linespermap";
+/// Bytes of a record (`fixedlengthinputformat.record.length`).
+pub const FIXED_RECORD_LENGTH: &str = "fixedlengthinputformat.record.length";
+/// The largest file that is read as one record, bytes.
+pub const WHOLE_FILE_MAX_BYTES: &str = "hfs.input.wholefile.max.bytes";
+/// Whether text output is compressed (`mapreduce.output.fileoutputformat.compress`).
+pub const OUTPUT_COMPRESS: &str = "mapreduce.output.fileoutputformat.compress";
+/// How: a Hadoop class or a short name (`mapreduce.output.fileoutputformat.compress.codec`).
+pub const OUTPUT_CODEC: &str = "mapreduce.output.fileoutputformat.compress.codec";
 /// Between key and value of text output (`mapreduce.output.textoutputformat.separator`).
 pub const TEXT_SEPARATOR: &str = "mapreduce.output.textoutputformat.separator";
 /// Between the fields of a key (`mapreduce.map.output.key.field.separator`).

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::conf::Conf;
 use crate::counters::{CounterId, Counters, JobCounter, Limits, TaskCounter};
 use crate::files::Files;
+use crate::input::{CurrentSplit, FileSplit};
 use crate::named::NamedOutputs;
 use hfs_protocol::proto::task;
 
@@ -82,6 +83,7 @@ pub struct Context {
     pub(crate) outputs: NamedOutputs,
     files: Files,
     working_dir: PathBuf,
+    input: CurrentSplit,
 }
 
 impl Context {
@@ -106,6 +108,7 @@ impl Context {
             outputs: NamedOutputs::default(),
             files: Files::Local,
             working_dir: PathBuf::new(),
+            input: CurrentSplit::default(),
         }
     }
 
@@ -145,6 +148,19 @@ impl Context {
     #[must_use]
     pub fn cached(&self, name: &str) -> PathBuf {
         self.working_dir.join(name)
+    }
+
+    /// The file range that the current record of a map comes from: a task may read several small files
+    /// one after the other. Before the first record, so in `setup`, it is the task's first range. `None`
+    /// in a reduce and where the input is not of files. (In Hadoop: `mapreduce.map.input.file`,
+    /// `.start`, `.length`.)
+    #[must_use]
+    pub fn input_split(&self) -> Option<FileSplit> {
+        self.input.get()
+    }
+
+    pub(crate) fn reads(&mut self, input: CurrentSplit) {
+        self.input = input;
     }
 
     /// The attempt, as `attempt_..._m_..._n`.

@@ -45,6 +45,8 @@ pub const FILE_SYSTEM_GROUP: &str = "FileSystemCounter";
 task_counters! {
     /// Records that mappers were given.
     MapInputRecords = TASK_GROUP . "MAP_INPUT_RECORDS",
+    /// Records that were left out, because they are longer than allowed.
+    MapSkippedRecords = TASK_GROUP . "MAP_SKIPPED_RECORDS",
     /// Records that mappers emitted.
     MapOutputRecords = TASK_GROUP . "MAP_OUTPUT_RECORDS",
     /// Bytes of keys and values in map segments before they were merged.

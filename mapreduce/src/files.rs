@@ -10,6 +10,11 @@ use anyhow::{Context as _, Result, bail};
 use hfs_client::{CreateOptions, FsUrl, MappedRange, blocking};
 use memmap2::Mmap;
 
+use crate::compress::{Codec, Encoder};
+
+/// Compressed bytes gathered before they are written.
+const COMPRESSED_BUFFER_BYTES: usize = 1 << 20;
+
 /// Where a job reads and writes.
 #[derive(Debug, Clone)]
 pub enum Files {
@@ -49,6 +54,8 @@ pub struct BlockHosts {
     pub length: u64,
     /// The nodes that hold it.
     pub hosts: Vec<String>,
+    /// Their racks, in the same order.
+    pub racks: Vec<String>,
 }
 
 impl From<hfs_client::FileStatus> for FileInfo {
@@ -116,6 +123,7 @@ impl Files {
                     offset: block.offset,
                     length: block.length,
                     hosts: block.hosts,
+                    racks: block.racks,
                 })
                 .collect()),
         }
@@ -144,7 +152,7 @@ impl Files {
             Self::Local => local::create(path),
             Self::Hdfs(fs) => {
                 let writer = fs.create(path, &CreateOptions::overwrite())?;
-                Ok(OutputFile(OutputKind::Hdfs(Box::new(writer))))
+                Ok(OutputFile::new(OutputKind::Hdfs(Box::new(writer))))
             }
         }
     }
@@ -349,15 +357,47 @@ enum OutputKind {
 }
 
 /// A file open for writing. It counts only after [`OutputFile::close`].
-pub struct OutputFile(OutputKind);
+pub struct OutputFile {
+    kind: OutputKind,
+    /// Bytes of the file so far.
+    length: u64,
+    encoder: Option<Box<Encoder>>,
+}
 
 impl OutputFile {
+    fn new(kind: OutputKind) -> Self {
+        Self { kind, length: 0, encoder: None }
+    }
+
+    /// The same file, compressed. Nothing may have been written before.
+    #[must_use]
+    pub fn compressed(self, codec: Codec) -> Self {
+        Self { encoder: Some(Box::new(Encoder::new(codec))), ..self }
+    }
+
     /// Appends bytes.
     ///
     /// # Errors
     /// When they can't be written.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
-        match &mut self.0 {
+        let Some(encoder) = &mut self.encoder else { return self.append(bytes) };
+        encoder.write(bytes)?;
+        if encoder.compressed().len() < COMPRESSED_BUFFER_BYTES {
+            return Ok(());
+        }
+        let mut compressed = std::mem::take(encoder.compressed());
+        self.append(&compressed)?;
+        if let Some(encoder) = &mut self.encoder {
+            // The same memory for what comes.
+            compressed.clear();
+            *encoder.compressed() = compressed;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.length += bytes.len() as u64;
+        match &mut self.kind {
             OutputKind::Local(file, path) => file
                 .write_all(bytes)
                 .with_context(|| format!("the file {path} can't be written; is the disk full?")),
@@ -365,14 +405,19 @@ impl OutputFile {
         }
     }
 
-    /// Makes the file whole.
+    /// Makes the file whole; says how many bytes it has.
     ///
     /// # Errors
     /// When its last bytes can't be written.
-    pub fn close(self) -> Result<()> {
-        match self.0 {
-            OutputKind::Local(..) => Ok(()),
-            OutputKind::Hdfs(writer) => Ok(writer.close()?),
+    pub fn close(mut self) -> Result<u64> {
+        if let Some(encoder) = self.encoder.take() {
+            let rest = encoder.finish()?;
+            self.append(&rest)?;
         }
+        match self.kind {
+            OutputKind::Local(..) => {}
+            OutputKind::Hdfs(writer) => writer.close()?,
+        }
+        Ok(self.length)
     }
 }

@@ -1,8 +1,15 @@
 //! Where a job's records come from.
 
+mod compressed_lines;
+mod file_splits;
+mod fixed_length;
+mod key_value;
+mod n_lines;
 mod pack;
+mod plain_lines;
 mod range;
 mod text;
+mod whole_file;
 
 use anyhow::Result;
 use hfs_protocol::proto::task::InputSplit;
@@ -10,9 +17,14 @@ use hfs_protocol::proto::task::InputSplit;
 use crate::conf::Conf;
 use crate::files::Files;
 
+pub use file_splits::{CurrentSplit, FileSplit};
+pub use fixed_length::{FixedLengthInput, FixedLengthReader, FixedRecord, FixedRecords};
+pub use key_value::{KeyValue, KeyValueReader, KeyValueTextInput, KeyValues};
+pub(crate) use n_lines::splits_by_lines;
+pub use n_lines::{NLineInput, NLineReader};
 pub use range::{RangeInput, RangeReader};
-pub(crate) use text::splits_by_lines;
 pub use text::{FileRange, Line, Lines, TextInput, TextReader};
+pub use whole_file::{WholeFile, WholeFileInput, WholeFileReader};
 
 /// What an input format knows when it makes splits.
 #[derive(Debug)]
@@ -57,6 +69,8 @@ pub struct ReadCounts {
     pub records: u64,
     /// Bytes read.
     pub bytes: u64,
+    /// Records left out, because they are longer than allowed.
+    pub skipped: u64,
 }
 
 /// Reads the records of one split, a batch at a time.
@@ -75,4 +89,10 @@ pub trait BatchReader<F: InputFormat> {
 
     /// Records and bytes since the last call.
     fn take_counts(&mut self) -> ReadCounts;
+
+    /// Shows which file range the reader is at; the task's [`Context`](crate::Context) asks it. None for
+    /// an input that is not of files.
+    fn current_split(&self) -> CurrentSplit {
+        CurrentSplit::default()
+    }
 }

@@ -8,6 +8,7 @@ use hfs_protocol::proto::task::InputSplit;
 use hfs_protocol::shuffle::MAX_PARTITIONS;
 
 use crate::cache;
+use crate::compress::Codec;
 use crate::conf::{self, Conf};
 use crate::context::Context;
 use crate::files::Files;
@@ -327,6 +328,13 @@ impl<S> Builder<S> {
     pub fn cache_archive(mut self, path: impl AsRef<str>) -> Self {
         cache::append(&mut self.settings.conf, conf::CACHE_ARCHIVES, path.as_ref());
         self
+    }
+
+    /// Compresses text output, unless the user says otherwise. Files get the format's ending, and are
+    /// read by the programs of that format as by later jobs.
+    #[must_use]
+    pub fn compress_output(self, codec: Codec) -> Self {
+        self.set(conf::OUTPUT_COMPRESS, "true").set(conf::OUTPUT_CODEC, codec.name())
     }
 
     fn finish(self, writes: bool, program: impl FnOnce(S) -> Box<dyn Program>) -> Result<Job> {

@@ -19,6 +19,10 @@
 //! | sort comparator | the key's type: tuples compare part by part, [`Reverse`] turns the order round |
 //! | grouping comparator, secondary sort | [`Builder::group_by`] with [`First`] or another [`Grouping`] |
 //! | counters | [`Context::increment`], and [`job_counters!`] for those with a type |
+//! | `TextInputFormat`, `KeyValueTextInputFormat`, `NLineInputFormat`, `FixedLengthInputFormat` | [`TextInput`], [`KeyValueTextInput`], [`NLineInput`], [`FixedLengthInput`]; [`WholeFileInput`] for files as records |
+//! | `CombineFileInputFormat` | every input of files packs small ones into common splits |
+//! | compressed input, compressed output | [`Codec`], [`Builder::compress_output`] |
+//! | `mapreduce.map.input.file` | [`Context::input_split`] |
 //! | `MultipleInputs`, `MultipleOutputs`, `NullOutputFormat` | [`Both`], [`NamedOutput`], [`NullOutput`] |
 //! | distributed cache, `-files`, `-archives` | [`Builder::cache_file`], [`Builder::cache_archive`], [`Context::cached`] |
 //! | joins | [`Job::join`] on the reduce side, [`BroadcastTable`] on the map side |
@@ -30,6 +34,7 @@
 //! and a reduce is checked; the output directory is absent or complete.
 
 mod cache;
+mod compress;
 pub mod conf;
 mod context;
 pub mod counters;
@@ -55,13 +60,16 @@ mod values;
 mod words;
 
 pub use anyhow::Result;
+pub use compress::Codec;
 pub use conf::Conf;
 pub use context::Context;
 pub use counters::{CounterId, JobCounter, TaskCounter};
 pub use grouping::{First, FirstTwo, GroupPartitioner, Grouping, WholeKey};
 pub use input::{
-    BatchReader, FileRange, InputFormat, Line, Lines, RangeInput, RangeReader, ReadCounts,
-    SplitContext, TextInput, TextReader,
+    BatchReader, CurrentSplit, FileRange, FileSplit, FixedLengthInput, FixedLengthReader,
+    FixedRecord, FixedRecords, InputFormat, KeyValue, KeyValueReader, KeyValueTextInput, KeyValues,
+    Line, Lines, NLineInput, NLineReader, RangeInput, RangeReader, ReadCounts, SplitContext,
+    TextInput, TextReader, WholeFile, WholeFileInput, WholeFileReader,
 };
 pub use job::{Builder, Job, MapOnly, Mapped, Reduced};
 pub use join::{

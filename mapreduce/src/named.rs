@@ -139,7 +139,8 @@ where
                 MAX_OPEN + 1
             );
         }
-        let file = task_file_name(&self.name, task.kind, index);
+        let extension = self.format.extension(&task.conf)?;
+        let file = task_file_name(&self.name, task.kind, index) + extension;
         let path = format!("{}/{file}", task.dir);
         let writer = self.format.begin(&task.files, &path, &task.conf)?;
         open.push(Slot {

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use anyhow::Result;
 use hfs_protocol::ids::TaskKind;
 
+use crate::compress::Codec;
 use crate::conf::{self, Conf};
 use crate::files::{Files, OutputFile};
 use crate::record::Record;
@@ -19,6 +20,14 @@ pub trait OutputFormat<K: Record, V: Record>: Clone + Default + Send + Sync + 's
 
     /// Writes one file.
     type Writer: RecordWriter<K, V>;
+
+    /// What the names of its files end with: `.gz`, say.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense.
+    fn extension(&self, _conf: &Conf) -> Result<&'static str> {
+        Ok("")
+    }
 
     /// Begins a file.
     ///
@@ -55,7 +64,8 @@ pub trait RecordWriter<K: Record, V: Record> {
     fn close(self) -> Result<u64>;
 }
 
-/// Writes lines: key, tab, value. Nothing is written for a `()`, nor its tab.
+/// Writes lines: key, tab, value. Nothing is written for a `()`, nor its tab. Compressed if the job says
+/// so ([`Builder::compress_output`](crate::Builder::compress_output)).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TextOutput;
 
@@ -64,19 +74,24 @@ pub struct TextWriter<K, V> {
     file: OutputFile,
     separator: Vec<u8>,
     buffer: Vec<u8>,
-    written: u64,
     types: PhantomData<fn(K, V)>,
 }
 
 impl<K: Record, V: Record> OutputFormat<K, V> for TextOutput {
     type Writer = TextWriter<K, V>;
 
+    fn extension(&self, conf: &Conf) -> Result<&'static str> {
+        Ok(Codec::of_output(conf)?.map_or("", Codec::extension))
+    }
+
     fn writer(&self, file: OutputFile, conf: &Conf) -> Result<TextWriter<K, V>> {
         Ok(TextWriter {
-            file,
+            file: match Codec::of_output(conf)? {
+                Some(codec) => file.compressed(codec),
+                None => file,
+            },
             separator: conf.get(conf::TEXT_SEPARATOR).unwrap_or("\t").into(),
             buffer: Vec::with_capacity(BUFFER_BYTES + (64 << 10)),
-            written: 0,
             types: PhantomData,
         })
     }
@@ -85,7 +100,6 @@ impl<K: Record, V: Record> OutputFormat<K, V> for TextOutput {
 impl<K: Record, V: Record> TextWriter<K, V> {
     fn flush(&mut self) -> Result<()> {
         self.file.write_all(&self.buffer)?;
-        self.written += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
     }
@@ -112,8 +126,7 @@ impl<K: Record, V: Record> RecordWriter<K, V> for TextWriter<K, V> {
 
     fn close(mut self) -> Result<u64> {
         self.flush()?;
-        self.file.close()?;
-        Ok(self.written)
+        self.file.close()
     }
 }
 
@@ -169,8 +182,7 @@ impl<K: Record, V: Record> RecordWriter<K, V> for NullWriter {
     }
 
     fn close(self) -> Result<u64> {
-        self.0.map_or(Ok(()), OutputFile::close)?;
-        Ok(0)
+        self.0.map_or(Ok(0), OutputFile::close)
     }
 }
 

@@ -6,7 +6,7 @@ use hfs_protocol::proto::task::InputSplit;
 use crate::conf::Conf;
 use crate::context::Context;
 use crate::files::Files;
-use crate::input::{BatchReader, InputFormat, ReadCounts, SplitContext};
+use crate::input::{BatchReader, CurrentSplit, InputFormat, ReadCounts, SplitContext};
 use crate::mapper::{Emit, Mapper};
 
 /// One of two things.
@@ -201,6 +201,13 @@ impl<A: InputFormat, B: InputFormat> BatchReader<BothInput<A, B>> for Side<A::Re
         match self {
             Self::First(reader) => reader.take_counts(),
             Self::Second(reader) => reader.take_counts(),
+        }
+    }
+
+    fn current_split(&self) -> CurrentSplit {
+        match self {
+            Self::First(reader) => reader.current_split(),
+            Self::Second(reader) => reader.current_split(),
         }
     }
 }

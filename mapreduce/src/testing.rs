@@ -161,8 +161,9 @@ impl Bench {
         for written in self.context.outputs.close()? {
             let bytes = std::fs::read(&written.path)
                 .with_context(|| format!("the named output {} can't be read", written.path))?;
-            // As `NAME-m-00000`: there is one task.
-            let name = written.name[..written.name.len() - "-m-00000".len()].to_owned();
+            // As `NAME-m-00000` and perhaps an ending: there is one task.
+            let end = written.name.rfind("-m-00000").or_else(|| written.name.rfind("-r-00000"));
+            let name = written.name[..end.unwrap_or(written.name.len())].to_owned();
             named.insert(name, String::from_utf8_lossy(&bytes).into_owned());
         }
         let counters = self.context.counters.to_messages();

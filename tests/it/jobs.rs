@@ -16,7 +16,7 @@ pub fn example(name: &str) -> PathBuf {
 
 /// Text with all that makes lines hard: multi-byte characters, CRLF, empty lines, a line of over two
 /// blocks, no newline at the end, and lines that cross every block's end.
-fn hard_text() -> Vec<u8> {
+pub fn hard_text() -> Vec<u8> {
     let mut text = Vec::new();
     let words = ["größe", "数据", "word", "Word", "a", "naïve", "e\u{301}tude", "🦀", "x-1", "the"];
     for (i, byte) in sample(250_000).into_iter().enumerate() {
@@ -41,7 +41,7 @@ fn hard_text() -> Vec<u8> {
 }
 
 /// The count by independent means: Java's `StringTokenizer` delimiters, a plain map.
-fn count(text: &[u8]) -> BTreeMap<Vec<u8>, u64> {
+pub fn count(text: &[u8]) -> BTreeMap<Vec<u8>, u64> {
     let mut counts = BTreeMap::new();
     for word in text.split(|byte| b" \t\n\r\x0c".contains(byte)).filter(|word| !word.is_empty()) {
         *counts.entry(word.to_vec()).or_insert(0) += 1;
@@ -50,7 +50,7 @@ fn count(text: &[u8]) -> BTreeMap<Vec<u8>, u64> {
 }
 
 /// Reads `word<TAB>count` lines; a word that stands twice is an error.
-fn read_counts(output: &[u8]) -> BTreeMap<Vec<u8>, u64> {
+pub fn read_counts(output: &[u8]) -> BTreeMap<Vec<u8>, u64> {
     let mut counts = BTreeMap::new();
     for line in output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let tab = line.iter().rposition(|byte| *byte == b'\t').unwrap();

@@ -9,6 +9,7 @@ mod cluster;
 mod examples;
 mod faults;
 mod files;
+mod formats;
 mod independent_client;
 mod jobs;
 mod model;

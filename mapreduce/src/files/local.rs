@@ -72,7 +72,7 @@ pub(super) fn create(path: &str) -> Result<OutputFile> {
         File::create(path)
     };
     let file = create().with_context(|| format!("the file {path} can't be created"))?;
-    Ok(OutputFile(OutputKind::Local(file, path.to_owned())))
+    Ok(OutputFile::new(OutputKind::Local(file, path.to_owned())))
 }
 
 pub(super) fn remove(path: &str) -> Result<()> {

@@ -1,7 +1,11 @@
 //! Cutting large files and packing small ones, so that every split is worth a task. Pure.
+//!
+//! Small files are packed as Hadoop's `CombineFileInputFormat` does it: first those that one node has,
+//! as long as they fill splits; of what is left those that one rack has; what is left then, together.
 
 use std::collections::BTreeMap;
 
+use super::file_splits::Piece;
 use crate::files::{BlockHosts, FileInfo};
 
 /// A split may be larger than asked by this factor, so that no tiny rest becomes a task.
@@ -13,14 +17,24 @@ const MAX_PIECES: usize = 20_000;
 /// The most hosts a split names.
 const MAX_HOSTS: usize = 3;
 
-/// A range of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Piece {
-    pub(super) path: String,
-    pub(super) offset: u64,
-    pub(super) length: u64,
-    /// Whether a line is known to begin at the offset, so that none is to be skipped.
-    pub(super) at_line: bool,
+/// Where a file may be cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    Anywhere,
+    /// One task reads all of it.
+    Nowhere,
+    /// At multiples of so many bytes.
+    Every(u64),
+}
+
+/// A file, where it lies, and how it is to be cut.
+#[derive(Debug, Clone)]
+pub(super) struct Located {
+    pub(super) file: FileInfo,
+    pub(super) blocks: Vec<BlockHosts>,
+    pub(super) cut: Cut,
+    /// Bytes of its splits, about. At least 1.
+    pub(super) target: u64,
 }
 
 /// Pieces for one task and the nodes that hold most of their bytes.
@@ -36,115 +50,181 @@ impl Packed {
     }
 }
 
-/// Cuts files into splits of about `split_bytes` and packs small ones into splits of that size.
-pub(super) fn pack(
-    files: &[(FileInfo, Vec<BlockHosts>)],
-    split_bytes: impl Fn(&FileInfo) -> u64,
-) -> Vec<Packed> {
+/// A whole file that waits for others.
+struct Small {
+    piece: Piece,
+    target: u64,
+    /// The nodes that hold most of it.
+    hosts: Vec<String>,
+    racks: Vec<String>,
+}
+
+impl Small {
+    fn cost(&self) -> u64 {
+        self.piece.length + FILE_COST_BYTES
+    }
+}
+
+fn fits(bytes: u64, target: u64) -> bool {
+    bytes as f64 <= target as f64 * SLOP
+}
+
+/// Cuts files into splits of about their targets and packs small ones into splits of that size.
+pub(super) fn pack(files: Vec<Located>) -> Vec<Packed> {
     let mut splits = Vec::new();
-    // Small pieces wait with others that have the same hosts: together they are as local as alone.
-    let mut waiting: BTreeMap<Vec<String>, (u64, Vec<Piece>)> = BTreeMap::new();
-    for (file, blocks) in files {
-        if file.length == 0 {
+    let mut small = Vec::new();
+    for Located { file, blocks, cut, target } in files {
+        let length = file.length;
+        let step = match cut {
+            Cut::Anywhere => target,
+            Cut::Nowhere => length,
+            Cut::Every(unit) => (target / unit.max(1)).max(1).saturating_mul(unit.max(1)),
+        };
+        let piece = |start, length| Piece { path: file.path.clone(), start, length };
+        if fits(length, target) {
+            let (hosts, racks) = hosts_of(&blocks, 0, length);
+            small.push(Some(Small { piece: piece(0, length), target, hosts, racks }));
             continue;
         }
-        let target = split_bytes(file).max(1);
-        let mut offset = 0;
-        while offset < file.length {
-            let rest = file.length - offset;
-            let length = if rest as f64 <= target as f64 * SLOP { rest } else { target };
-            let piece = Piece { path: file.path.clone(), offset, length, at_line: false };
-            let hosts = hosts_of(blocks, offset, length);
-            if length == file.length {
-                let (waiting_cost, group) = waiting.entry(hosts.clone()).or_default();
-                let cost = length + FILE_COST_BYTES;
-                let too_large = (*waiting_cost + cost) as f64 > target as f64 * SLOP;
-                if !group.is_empty() && (too_large || group.len() >= MAX_PIECES) {
-                    splits.push(Packed { pieces: std::mem::take(group), hosts });
-                    *waiting_cost = 0;
-                }
-                group.push(piece);
-                *waiting_cost += cost;
-            } else {
-                splits.push(Packed { pieces: vec![piece], hosts });
-            }
-            offset += length;
+        let mut start = 0;
+        while start < length {
+            let rest = length - start;
+            let bytes = if fits(rest, step) { rest } else { step };
+            let (hosts, _) = hosts_of(&blocks, start, bytes);
+            splits.push(Packed { pieces: vec![piece(start, bytes)], hosts });
+            start += bytes;
         }
     }
-    for (hosts, (_, pieces)) in waiting {
-        if !pieces.is_empty() {
-            splits.push(Packed { pieces, hosts });
+    pack_by(&mut small, &mut splits, |small| &small.hosts);
+    pack_by(&mut small, &mut splits, |small| &small.racks);
+    let mut open = Open::default();
+    for small in small.into_iter().flatten() {
+        if !open.takes(&small) {
+            splits.push(std::mem::take(&mut open).close());
         }
+        open.add(small);
+    }
+    if !open.pieces.is_empty() {
+        splits.push(open.close());
     }
     // Large splits first: the last tasks to run are then the short ones.
     splits.sort_by_key(|split| std::cmp::Reverse(split.bytes()));
     splits
 }
 
-/// The hosts with most of a range's bytes, by name where they have equally many.
-fn hosts_of(blocks: &[BlockHosts], offset: u64, length: u64) -> Vec<String> {
-    let mut held: BTreeMap<&str, u64> = BTreeMap::new();
+/// Packs what is in one place, place by place in turn, so that no place gets all of what several have.
+/// Only full splits are made; the rest stays.
+fn pack_by(
+    small: &mut [Option<Small>],
+    splits: &mut Vec<Packed>,
+    places: impl Fn(&Small) -> &[String],
+) {
+    // For each place, the files that it has and how many of them have been looked at.
+    let mut by_place: BTreeMap<String, (Vec<usize>, usize)> = BTreeMap::new();
+    for (number, small) in small.iter().enumerate() {
+        for place in small.iter().flat_map(&places) {
+            by_place.entry(place.clone()).or_default().0.push(number);
+        }
+    }
+    while !by_place.is_empty() {
+        by_place.retain(|_, (numbers, looked_at)| {
+            let mut open = Open::default();
+            let mut taken: Vec<usize> = Vec::new();
+            while let Some(&number) = numbers.get(*looked_at) {
+                if let Some(file) = &small[number] {
+                    if !open.takes(file) {
+                        for &number in &taken {
+                            open.pieces.extend(small[number].take());
+                        }
+                        splits.push(open.close());
+                        return true;
+                    }
+                    open.count(file);
+                    taken.push(number);
+                }
+                *looked_at += 1;
+            }
+            // What is left does not fill a split: it waits for files of other places.
+            false
+        });
+    }
+}
+
+/// A split that is being filled.
+#[derive(Default)]
+struct Open {
+    pieces: Vec<Small>,
+    count: usize,
+    cost: u64,
+    /// The least of its files' targets.
+    target: Option<u64>,
+}
+
+impl Open {
+    fn takes(&self, file: &Small) -> bool {
+        let target = self.target.map_or(file.target, |target| target.min(file.target));
+        self.count == 0 || (fits(self.cost + file.cost(), target) && self.count < MAX_PIECES)
+    }
+
+    fn count(&mut self, file: &Small) {
+        self.count += 1;
+        self.cost += file.cost();
+        self.target = Some(self.target.map_or(file.target, |target| target.min(file.target)));
+    }
+
+    fn add(&mut self, file: Small) {
+        self.count(&file);
+        self.pieces.push(file);
+    }
+
+    /// The split, with the nodes that hold most of its bytes; where some hold all of them, only those.
+    fn close(self) -> Packed {
+        let total: u64 = self.pieces.iter().map(|small| small.piece.length).sum();
+        let mut held: BTreeMap<String, u64> = BTreeMap::new();
+        for small in &self.pieces {
+            for host in &small.hosts {
+                *held.entry(host.clone()).or_default() += small.piece.length;
+            }
+        }
+        if held.values().any(|&bytes| bytes == total) {
+            held.retain(|_, bytes| *bytes == total);
+        }
+        Packed {
+            pieces: self.pieces.into_iter().map(|small| small.piece).collect(),
+            hosts: most(held),
+        }
+    }
+}
+
+/// The hosts with most of a range's bytes, by name where they have equally many, and their racks.
+fn hosts_of(blocks: &[BlockHosts], offset: u64, length: u64) -> (Vec<String>, Vec<String>) {
+    let mut held: BTreeMap<String, u64> = BTreeMap::new();
+    let mut rack_of: BTreeMap<&str, &str> = BTreeMap::new();
     for block in blocks {
         let from = block.offset.max(offset);
         let to = (block.offset + block.length).min(offset + length);
         if from < to {
-            for host in &block.hosts {
-                *held.entry(host).or_default() += to - from;
+            for (number, host) in block.hosts.iter().enumerate() {
+                *held.entry(host.clone()).or_default() += to - from;
+                rack_of.extend(block.racks.get(number).map(|rack| (&host[..], &rack[..])));
             }
         }
     }
+    let hosts = most(held);
+    let racks = hosts.iter().filter_map(|host| rack_of.get(&host[..]));
+    let mut racks: Vec<_> = racks.map(|rack| (*rack).to_owned()).collect();
+    racks.sort();
+    racks.dedup();
+    (hosts, racks)
+}
+
+fn most(held: BTreeMap<String, u64>) -> Vec<String> {
     let mut hosts: Vec<_> = held.into_iter().collect();
-    hosts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    hosts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     hosts.truncate(MAX_HOSTS);
-    hosts.into_iter().map(|(host, _)| host.to_owned()).collect()
+    hosts.into_iter().map(|(host, _)| host).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn file(number: usize, length: u64) -> FileInfo {
-        FileInfo { path: format!("/f{number}"), is_dir: false, length, block_bytes: 0 }
-    }
-
-    proptest! {
-        #[test]
-        fn every_byte_is_in_one_split(
-            lengths in prop::collection::vec(0u64..5_000_000, 0..30), target in 1000u64..1_000_000,
-        ) {
-            let files: Vec<_> =
-                lengths.iter().enumerate().map(|(n, &l)| (file(n, l), Vec::new())).collect();
-            let splits = pack(&files, |_| target);
-            let mut next = vec![0; lengths.len()];
-            let mut pieces: Vec<_> = splits.iter().flat_map(|s| s.pieces.clone()).collect();
-            pieces.sort_by_key(|p| (p.path.clone(), p.offset));
-            for piece in pieces {
-                let number: usize = piece.path[2..].parse().unwrap_or(usize::MAX);
-                prop_assert_eq!(piece.offset, next[number]);
-                next[number] += piece.length;
-            }
-            prop_assert_eq!(next, lengths);
-            for split in splits {
-                prop_assert!(split.bytes() as f64 <= target as f64 * SLOP);
-            }
-        }
-    }
-
-    #[test]
-    fn small_files_share_splits_and_large_ones_keep_their_hosts() {
-        let on = |hosts: &[&str]| {
-            vec![BlockHosts {
-                offset: 0,
-                length: u64::MAX / 2,
-                hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
-            }]
-        };
-        let mut files: Vec<_> = (0..10_000).map(|n| (file(n, 10), on(&["a", "b"]))).collect();
-        files.push((file(10_000, 250 << 20), on(&["c"])));
-        let splits = pack(&files, |_| 128 << 20);
-        assert_eq!(splits.len(), 2 + 3);
-        assert_eq!(splits[0].hosts, ["c"]);
-        assert_eq!(splits.last().map(|s| s.hosts.clone()), Some(vec!["a".into(), "b".into()]));
-    }
-}
+#[path = "pack_tests.rs"]
+mod tests;

@@ -136,7 +136,7 @@ impl BatchReader<RangeInput> for RangeReader {
     }
 
     fn take_counts(&mut self) -> ReadCounts {
-        ReadCounts { records: std::mem::take(&mut self.counted), bytes: 0 }
+        ReadCounts { records: std::mem::take(&mut self.counted), ..ReadCounts::default() }
     }
 }
 

@@ -9,41 +9,38 @@
 
 use std::cell::Cell;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use hfs_protocol::proto::task::InputSplit;
-use memchr::{memchr, memchr_iter, memrchr};
-use prost::Message;
+use memchr::{memchr, memchr_iter};
 
-use super::pack::{Piece, pack};
+use super::compressed_lines::CompressedLines;
+use super::file_splits::{CurrentSplit, Piece, file_splits, pieces};
+use super::pack::Cut;
+use super::plain_lines::PlainLines;
 use super::{BatchReader, InputFormat, ReadCounts, SplitContext};
+use crate::compress::Codec;
 use crate::conf::{self, Conf};
-use crate::files::{FileInfo, Files, InputFile, MappedPart};
+use crate::files::Files;
 
-/// Bytes of a batch: small enough that a mapper finds it in the cache.
-const BATCH_BYTES: usize = 256 << 10;
-/// Bytes of one read where a file can't be mapped.
-const READ_BYTES: u64 = 4 << 20;
-/// Bytes of the first look ahead for the end of a line.
-const LOOK_AHEAD_BYTES: usize = 64 << 10;
 /// The longest line, unless configured.
 const LINE_MAX_BYTES: u64 = 1 << 30;
-/// Bytes of a split where files have no blocks.
-const DEFAULT_SPLIT_BYTES: u64 = 128 << 20;
-/// Bytes of a local run's split: larger than a cluster's, as nothing is gained by retrying less.
-const LOCAL_SPLIT_BYTES: u64 = 512 << 20;
-/// A local run cuts no smaller than this: below it a task costs more than it computes.
-const LEAST_LOCAL_SPLIT_BYTES: u64 = 1 << 20;
-/// The most file ranges that a split message may name.
-const MAX_PIECES_IN_MESSAGE: usize = 1 << 20;
 
 /// Reads text files line by line. Small files are packed into common splits.
+///
+/// Compressed files are told by their names (see [`Codec`]) and read as the text they hold. Those of a
+/// format that can't be split are read by one task each, whatever their size.
+///
+/// A line of more than 1 GiB is an error: it would be held in memory whole. With
+/// `mapreduce.input.linerecordreader.line.maxlength` set, longer lines than that are left out, as in
+/// Hadoop, and counted as `MAP_SKIPPED_RECORDS`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TextInput;
 
 /// One line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// Where it begins in its file, bytes.
+    /// Where it begins in its file, bytes. In a compressed file decompressed bytes are counted; of one
+    /// that is cut into splits, from the first byte that belongs to the split.
     pub offset: u64,
     /// Its bytes, without the line end.
     pub bytes: &'a [u8],
@@ -114,406 +111,259 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct PieceMessage {
-    #[prost(string, tag = "1")]
-    path: String,
-    #[prost(uint64, tag = "2")]
-    offset: u64,
-    #[prost(uint64, tag = "3")]
-    length: u64,
-    #[prost(bool, tag = "4")]
-    at_line: bool,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct SplitMessage {
-    #[prost(message, repeated, tag = "1")]
-    pieces: Vec<PieceMessage>,
-}
-
 impl InputFormat for TextInput {
     type Record<'a> = Line<'a>;
     type Batch<'a> = Lines<'a>;
     type Reader = TextReader;
 
     fn splits(&self, context: &SplitContext<'_>) -> Result<Vec<InputSplit>> {
-        let files = input_files(context)?;
-        let least: u64 = context.conf.parsed_or(conf::SPLIT_MIN_BYTES, 1)?;
-        let most: u64 = context.conf.parsed_or(conf::SPLIT_MAX_BYTES, u64::MAX)?;
-        let total: u64 = files.iter().map(|file| file.length).sum();
-        let unblocked = match context.parallelism {
-            Some(tasks) => share(total, tasks.max(1) as u64),
-            None => DEFAULT_SPLIT_BYTES,
-        };
-        let located = files
-            .into_iter()
-            .map(|file| {
-                let hosts = context.files.block_hosts(&file)?;
-                Ok((file, hosts))
+        file_splits(context, |file| {
+            Ok(match Codec::of_path(&file.path)? {
+                Some(codec) if !codec.is_splittable() => Cut::Nowhere,
+                _ => Cut::Anywhere,
             })
-            .collect::<Result<Vec<_>>>()?;
-        let split_bytes = |file: &FileInfo| {
-            let natural = if file.block_bytes > 0 { file.block_bytes } else { unblocked };
-            natural.min(most).max(least)
-        };
-        Ok(pack(&located, split_bytes).into_iter().map(|packed| message(&packed)).collect())
+        })
     }
 
     fn open(&self, split: &InputSplit, files: &Files, conf: &Conf) -> Result<TextReader> {
-        let message = SplitMessage::decode(&split.payload[..])
-            .context("the split is not one of text files")?;
-        if message.pieces.len() > MAX_PIECES_IN_MESSAGE {
-            bail!("the split names {} file ranges, too many for one task", message.pieces.len());
-        }
-        let pieces = message.pieces.into_iter().map(|piece| Piece {
-            path: piece.path,
-            offset: piece.offset,
-            length: piece.length,
-            at_line: piece.at_line,
-        });
-        Ok(TextReader {
-            files: files.clone(),
-            line_max_bytes: conf.parsed_or(conf::LINE_MAX_BYTES, LINE_MAX_BYTES)?,
-            pieces: pieces.collect(),
-            next_piece: 0,
-            current: None,
-            split_bytes: split.length_bytes.max(1),
-            done_bytes: 0,
-            counts: ReadCounts::default(),
-            position: Cell::new(0),
-        })
+        TextReader::open(pieces(split)?, split.length_bytes, files, conf)
     }
 }
 
-/// Equal shares for tasks that run at once, each between [`LEAST_LOCAL_SPLIT_BYTES`] and
-/// [`LOCAL_SPLIT_BYTES`].
-fn share(total: u64, tasks: u64) -> u64 {
-    let rounds = total.div_ceil(LOCAL_SPLIT_BYTES * tasks).max(1);
-    total.div_ceil(rounds * tasks).max(LEAST_LOCAL_SPLIT_BYTES)
+/// What happens to long lines.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LineLimit<'a> {
+    /// The longest line, bytes.
+    pub(super) bytes: u64,
+    /// Counts longer ones, which are left out; `None`: they are an error.
+    skipped: Option<&'a Cell<u64>>,
 }
 
-/// Splits of text files with a number of lines each, the last one of a file with fewer (Hadoop's
-/// `NLineInputFormat`). All files are read for it.
-pub(crate) fn splits_by_lines(context: &SplitContext<'_>, lines: u64) -> Result<Vec<InputSplit>> {
-    let mut splits = Vec::new();
-    for file in input_files(context)? {
-        let hosts = context.files.block_hosts(&file)?;
-        let hosts: Vec<String> =
-            hosts.into_iter().next().map(|block| block.hosts).unwrap_or_default();
-        let open = context.files.open(&file.path)?;
-        let mut cut = |from: u64, to: u64| {
-            // A range owns a line that begins exactly at its end.
-            let length = to - 1 - from;
-            let piece = Piece { path: file.path.clone(), offset: from, length, at_line: true };
-            splits
-                .push(message(&super::pack::Packed { pieces: vec![piece], hosts: hosts.clone() }));
+impl LineLimit<'_> {
+    /// Notes that the line at `at` is too long. The caller leaves it out.
+    pub(super) fn exceeded(self, path: &str, at: u64) -> Result<()> {
+        let Some(skipped) = self.skipped else {
+            bail!(
+                "{path} has a line of more than {} bytes at byte {at}, which would fill the memory; is \
+                 it text? Leave out lines of more than N bytes with -D {}=N",
+                self.bytes,
+                conf::LINE_MAX_BYTES
+            );
         };
-        let (mut at, mut from, mut seen) = (0, 0, 0);
-        let mut bytes = vec![0; READ_BYTES as usize];
-        loop {
-            let got = open.read_at(at, &mut bytes)?;
-            if got == 0 {
-                break;
-            }
-            for end in memchr_iter(b'\n', &bytes[..got]) {
-                seen += 1;
-                if seen == lines {
-                    let next = at + end as u64 + 1;
-                    cut(from, next);
-                    (from, seen) = (next, 0);
-                }
-            }
-            at += got as u64;
-        }
-        if from < at {
-            cut(from, at);
-        }
+        skipped.set(skipped.get() + 1);
+        Ok(())
     }
-    Ok(splits)
-}
-
-fn message(packed: &super::pack::Packed) -> InputSplit {
-    let pieces = packed.pieces.iter().map(|piece| PieceMessage {
-        path: piece.path.clone(),
-        offset: piece.offset,
-        length: piece.length,
-        at_line: piece.at_line,
-    });
-    let description = match packed.pieces.as_slice() {
-        [piece] => format!("{}:{}+{}", piece.path, piece.offset, piece.length),
-        pieces => format!("{} files, the first {}", pieces.len(), pieces[0].path),
-    };
-    InputSplit {
-        payload: SplitMessage { pieces: pieces.collect() }.encode_to_vec().into(),
-        length_bytes: packed.bytes(),
-        hosts: packed.hosts.clone(),
-        description,
-    }
-}
-
-/// The files that the input paths mean. Names that begin with `_` or `.` inside directories are
-/// not input, as in Hadoop.
-fn input_files(context: &SplitContext<'_>) -> Result<Vec<FileInfo>> {
-    if context.inputs.is_empty() {
-        bail!("the job has no input; give it a file or a directory");
-    }
-    let recursive: bool = context.conf.parsed_or(conf::INPUT_RECURSIVE, true)?;
-    let mut found = Vec::new();
-    for input in context.inputs {
-        let mut open = context.files.glob(input)?;
-        open.reverse();
-        let mut depth_first = true;
-        while let Some(info) = open.pop() {
-            if !info.is_dir {
-                found.push(info);
-                continue;
-            }
-            if !recursive && !depth_first {
-                bail!(
-                    "the input {} is a directory inside a directory; allow that with -D {}=true",
-                    info.path,
-                    conf::INPUT_RECURSIVE
-                );
-            }
-            depth_first = recursive;
-            let mut entries = context.files.list(&info.path)?;
-            entries.retain(|entry| !entry.name().starts_with(['_', '.']));
-            open.extend(entries.into_iter().rev());
-        }
-    }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    found.dedup_by(|a, b| a.path == b.path);
-    Ok(found)
 }
 
 /// Reads the lines of one split.
 pub struct TextReader {
     files: Files,
     line_max_bytes: u64,
+    /// Whether longer lines are left out.
+    skips_long: bool,
+    skipped: Cell<u64>,
     pieces: Vec<Piece>,
     next_piece: usize,
-    current: Option<PieceReader>,
+    current: Option<PieceLines>,
+    /// Lines that were found and not looked at for long ones yet: where they begin and end.
+    unchecked: (u64, u64),
     split_bytes: u64,
     /// Bytes of the pieces before the current one.
     done_bytes: u64,
     counts: ReadCounts,
     position: Cell<u64>,
+    at: CurrentSplit,
 }
 
-/// Where a reader is in one file range.
-struct PieceReader {
-    path: String,
-    file: InputFile,
-    start: u64,
-    end: u64,
-    /// The next byte to give out.
-    at: u64,
-    window: Window,
+/// Finds the lines of one file range.
+enum PieceLines {
+    Plain(Box<PlainLines>),
+    Compressed(Box<CompressedLines>),
 }
 
-/// Bytes of the file that are at hand.
-enum Window {
-    Empty,
-    Mapped { from: u64, part: MappedPart },
-    Read { from: u64, bytes: Vec<u8> },
-}
+impl PieceLines {
+    fn open(files: &Files, piece: &Piece) -> Result<Self> {
+        let file = files.open(&piece.path)?;
+        Ok(match Codec::of_path(&piece.path)? {
+            None => Self::Plain(Box::new(PlainLines::open(&piece.path, file, piece)?)),
+            Some(codec) => {
+                let lines = CompressedLines::open(codec, &piece.path, file, piece)?;
+                Self::Compressed(Box::new(lines))
+            }
+        })
+    }
 
-impl Window {
-    /// Where it ends in the file; `None` if it does not hold the byte `at`.
-    fn end_if_holds(&self, at: u64) -> Option<u64> {
-        let (from, bytes) = match self {
-            Self::Empty => return None,
-            Self::Mapped { from, part } => (*from, part.len()),
-            Self::Read { from, bytes } => (*from, bytes.len()),
-        };
-        let end = from + bytes as u64;
-        (from..end).contains(&at).then_some(end)
+    fn find(&mut self, limit: LineLimit<'_>) -> Result<Option<(u64, u64)>> {
+        match self {
+            Self::Plain(lines) => lines.find(limit),
+            Self::Compressed(lines) => lines.find(limit),
+        }
     }
 
     fn slice(&self, from: u64, to: u64) -> Result<&[u8]> {
         match self {
-            Self::Empty => Ok(&[]),
-            Self::Mapped { from: start, part } => {
-                part.slice((from - start) as usize..(to - start) as usize)
-            }
-            Self::Read { from: start, bytes } => {
-                Ok(&bytes[(from - start) as usize..(to - start) as usize])
-            }
-        }
-    }
-}
-
-impl PieceReader {
-    fn open(files: &Files, piece: &Piece, line_max_bytes: u64) -> Result<Self> {
-        let file = files.open(&piece.path)?;
-        let mut reader = Self {
-            path: piece.path.clone(),
-            start: piece.offset,
-            end: (piece.offset + piece.length).min(file.len()),
-            at: piece.offset,
-            file,
-            window: Window::Empty,
-        };
-        if reader.start > 0 && !piece.at_line {
-            reader.at = reader.after_line(reader.start, line_max_bytes)?;
-        }
-        Ok(reader)
-    }
-
-    /// Where the line that holds the byte `at` ends, its line end included.
-    fn after_line(&mut self, at: u64, line_max_bytes: u64) -> Result<u64> {
-        let bytes = self.read_line(at, line_max_bytes)?;
-        Ok(at + bytes.len() as u64)
-    }
-
-    /// The bytes from `at` to the end of their line, its line end included, wherever they lie.
-    fn read_line(&self, at: u64, line_max_bytes: u64) -> Result<Vec<u8>> {
-        let mut line = Vec::new();
-        let mut step = LOOK_AHEAD_BYTES;
-        loop {
-            let have = line.len();
-            line.resize(have + step, 0);
-            let got = self.file.read_at(at + have as u64, &mut line[have..])?;
-            line.truncate(have + got);
-            if let Some(end) = memchr(b'\n', &line[have..]) {
-                line.truncate(have + end + 1);
-                return Ok(line);
-            }
-            if got < step {
-                return Ok(line);
-            }
-            if line.len() as u64 > line_max_bytes {
-                bail!(
-                    "{} has a line of more than {line_max_bytes} bytes at byte {at}; allow longer \
-                     ones with -D {}=BYTES",
-                    self.path,
-                    conf::LINE_MAX_BYTES
-                );
-            }
-            step = line.len();
+            Self::Plain(lines) => lines.slice(from, to),
+            Self::Compressed(lines) => Ok(lines.slice(from, to)),
         }
     }
 
-    /// Makes the byte at `self.at` and what follows it up to the range's end available.
-    fn fill(&mut self) -> Result<u64> {
-        if let Some(end) = self.window.end_if_holds(self.at) {
-            return Ok(end);
+    fn done(&self) -> u64 {
+        match self {
+            Self::Plain(lines) => lines.done(),
+            Self::Compressed(lines) => lines.done(),
         }
-        let rest = self.end - self.at;
-        if let Some(part) = self.file.map(self.at, rest)?
-            && !part.is_empty()
-        {
-            self.window = Window::Mapped { from: self.at, part };
-        } else {
-            self.read(self.at, rest)?;
-        }
-        self.window
-            .end_if_holds(self.at)
-            .with_context(|| format!("{} has become shorter while it was read", self.path))
     }
 
-    fn read(&mut self, at: u64, rest: u64) -> Result<()> {
-        let mut bytes = match std::mem::replace(&mut self.window, Window::Empty) {
-            Window::Read { bytes, .. } => bytes,
-            _ => Vec::new(),
-        };
-        bytes.resize(rest.min(READ_BYTES) as usize, 0);
-        let got = self.file.read_at(at, &mut bytes)?;
-        bytes.truncate(got);
-        self.window = Window::Read { from: at, bytes };
-        Ok(())
+    fn length(&self) -> u64 {
+        match self {
+            Self::Plain(lines) => lines.length(),
+            Self::Compressed(lines) => lines.length(),
+        }
     }
 
-    /// Finds whole lines that are at hand from `self.at` on; says where they end. A line that goes
-    /// beyond what is at hand is fetched whole.
-    fn find_lines(&mut self, line_max_bytes: u64) -> Result<Option<u64>> {
-        if self.at > self.end || self.at >= self.file.len() {
-            return Ok(None);
+    /// Bytes read of the file for the lines between two offsets, which were found last.
+    fn take_read(&mut self, from: u64, to: u64) -> u64 {
+        match self {
+            Self::Plain(_) => to - from,
+            Self::Compressed(lines) => lines.take_read(),
         }
-        if self.at < self.end {
-            let window_end = self.fill()?;
-            if let Some(end) = self.lines_in_window(window_end)? {
-                return Ok(Some(end));
-            }
-        }
-        let bytes = self.read_line(self.at, line_max_bytes)?;
-        let end = self.at + bytes.len() as u64;
-        self.window = Window::Read { from: self.at, bytes };
-        Ok(Some(end))
-    }
-
-    fn lines_in_window(&mut self, window_end: u64) -> Result<Option<u64>> {
-        let at = self.at;
-        let target = (at + BATCH_BYTES as u64).min(window_end);
-        let bytes = match self.window.slice(at, target) {
-            Ok(bytes) => bytes,
-            // The mapped replica is damaged here: read the bytes, from another one if need be.
-            Err(_) if matches!(self.window, Window::Mapped { .. }) => {
-                self.read(at, (target - at).max(1))?;
-                let read_end = self.window.end_if_holds(at).unwrap_or(at);
-                return self.lines_in_window(read_end);
-            }
-            Err(error) => return Err(error),
-        };
-        if target == self.file.len() {
-            return Ok(Some(target));
-        }
-        Ok(memrchr(b'\n', bytes).map(|last| at + last as u64 + 1))
     }
 }
 
 impl TextReader {
+    /// Reads the lines of these file ranges.
+    pub(super) fn open(
+        pieces: Vec<Piece>,
+        split_bytes: u64,
+        files: &Files,
+        conf: &Conf,
+    ) -> Result<Self> {
+        let line_max_bytes = conf.parsed(conf::LINE_MAX_BYTES)?;
+        let at = CurrentSplit::default();
+        if let Some(first) = pieces.first() {
+            at.set(first.clone());
+        }
+        Ok(Self {
+            files: files.clone(),
+            line_max_bytes: line_max_bytes.unwrap_or(LINE_MAX_BYTES),
+            skips_long: line_max_bytes.is_some(),
+            skipped: Cell::new(0),
+            pieces,
+            next_piece: 0,
+            current: None,
+            unchecked: (0, 0),
+            split_bytes: split_bytes.max(1),
+            done_bytes: 0,
+            counts: ReadCounts::default(),
+            position: Cell::new(0),
+            at,
+        })
+    }
+
     /// Finds the next lines: where they begin and end in the current file.
     fn find(&mut self) -> Result<Option<(u64, u64)>> {
         loop {
             if let Some(current) = &mut self.current {
-                if let Some(end) = current.find_lines(self.line_max_bytes)? {
-                    return Ok(Some((std::mem::replace(&mut current.at, end), end)));
+                let skipped = self.skips_long.then_some(&self.skipped);
+                let limit = LineLimit { bytes: self.line_max_bytes, skipped };
+                if let Some((from, to)) = current.find(limit)? {
+                    self.counts.bytes += current.take_read(from, to);
+                    return Ok(Some((from, to)));
                 }
-                self.done_bytes += current.end - current.start;
+                self.counts.bytes += current.take_read(0, 0);
+                self.done_bytes += current.length();
                 self.current = None;
             }
             let Some(piece) = self.pieces.get(self.next_piece) else { return Ok(None) };
             self.next_piece += 1;
-            self.position.set(piece.offset);
-            self.current = Some(PieceReader::open(&self.files, piece, self.line_max_bytes)?);
+            self.position.set(piece.start);
+            self.at.set(piece.clone());
+            self.current = Some(PieceLines::open(&self.files, piece)?);
         }
+    }
+
+    /// As [`TextReader::find`], without lines that are too long, if those are to be left out.
+    fn find_short(&mut self) -> Result<Option<(u64, u64)>> {
+        if !self.skips_long {
+            return self.find();
+        }
+        loop {
+            if self.unchecked.0 == self.unchecked.1 {
+                match self.find()? {
+                    Some(found) => self.unchecked = found,
+                    None => return Ok(None),
+                }
+            }
+            let (from, to) = self.unchecked;
+            let Some(current) = &self.current else { return Ok(None) };
+            let (mut good, mut rest) = (0, current.slice(from, to)?);
+            let mut long = 0;
+            while !rest.is_empty() {
+                let end = memchr(b'\n', rest).unwrap_or(rest.len());
+                let with_end = rest.len().min(end + 1);
+                if end as u64 > self.line_max_bytes {
+                    long = with_end;
+                    break;
+                }
+                good += with_end;
+                rest = &rest[with_end..];
+            }
+            self.unchecked.0 = from + (good + long) as u64;
+            self.skipped.set(self.skipped.get() + u64::from(long > 0));
+            if good > 0 {
+                return Ok(Some((from, from + good as u64)));
+            }
+        }
+    }
+
+    /// Which file range the reader is at.
+    pub(super) fn current_split(&self) -> CurrentSplit {
+        self.at.clone()
     }
 }
 
 impl BatchReader<TextInput> for TextReader {
     fn next_batch(&mut self) -> Result<Option<Lines<'_>>> {
-        let Some((from, to)) = self.find()? else { return Ok(None) };
+        let Some((from, to)) = self.find_short()? else { return Ok(None) };
         let Some(current) = &self.current else { return Ok(None) };
-        let bytes = current.window.slice(from, to)?;
+        let bytes = current.slice(from, to)?;
         let unended = bytes.last().is_some_and(|&byte| byte != b'\n');
         self.counts.records += memchr_iter(b'\n', bytes).count() as u64 + u64::from(unended);
-        self.counts.bytes += bytes.len() as u64;
         self.position.set(from);
-        let file = FileRange {
-            path: &current.path,
-            start: current.start,
-            length: current.end - current.start,
-        };
+        let Some(piece) = self.pieces.get(self.next_piece.wrapping_sub(1)) else { return Ok(None) };
+        let file = FileRange { path: &piece.path, start: piece.start, length: piece.length };
         Ok(Some(Lines { file, offset: from, bytes, position: &self.position }))
     }
 
     fn fraction(&self) -> f64 {
-        let current = self.current.as_ref().map_or(0, |c| c.at.saturating_sub(c.start));
+        let current = self.current.as_ref().map_or(0, PieceLines::done);
         ((self.done_bytes + current) as f64 / self.split_bytes as f64).min(1.0)
     }
 
     fn position(&self) -> String {
-        match (&self.current, self.pieces.get(self.next_piece.saturating_sub(1))) {
-            (Some(current), _) => format!("{}, at byte {}", current.path, self.position.get()),
-            (None, Some(piece)) => format!("{}, at byte {}", piece.path, self.position.get()),
-            (None, None) => "the start of the split".to_owned(),
+        let Some(piece) = self.pieces.get(self.next_piece.saturating_sub(1)) else {
+            return "the start of the split".to_owned();
+        };
+        let at = self.position.get();
+        match &self.current {
+            Some(PieceLines::Compressed(_)) if piece.start == 0 => {
+                format!("{}, at byte {at} after decompression", piece.path)
+            }
+            Some(PieceLines::Compressed(_)) => format!(
+                "{}, at byte {at} after decompression from byte {} on",
+                piece.path, piece.start
+            ),
+            _ => format!("{}, at byte {at}", piece.path),
         }
     }
 
     fn take_counts(&mut self) -> ReadCounts {
+        self.counts.skipped += self.skipped.take();
         std::mem::take(&mut self.counts)
+    }
+
+    fn current_split(&self) -> CurrentSplit {
+        Self::current_split(self)
     }
 }
 

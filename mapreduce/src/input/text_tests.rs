@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used)]
 use proptest::prelude::*;
 
+use super::super::file_splits::message;
+use super::super::pack::Packed;
+use super::super::plain_lines::{BATCH_BYTES, LOOK_AHEAD_BYTES};
 use super::*;
 
 fn read_all(path: &str, cuts: &[u64], length: u64) -> Vec<(u64, Vec<u8>)> {
@@ -9,12 +12,11 @@ fn read_all(path: &str, cuts: &[u64], length: u64) -> Vec<(u64, Vec<u8>)> {
     bounds.extend(cuts.iter().copied());
     bounds.push(length);
     for bounds in bounds.windows(2) {
-        let packed = super::super::pack::Packed {
+        let packed = Packed {
             pieces: vec![Piece {
                 path: path.to_owned(),
-                offset: bounds[0],
+                start: bounds[0],
                 length: bounds[1] - bounds[0],
-                at_line: false,
             }],
             hosts: Vec::new(),
         };
@@ -77,22 +79,49 @@ fn lines_longer_than_any_buffer_are_whole() {
     });
 }
 
+/// A reader of one range of a file.
+fn reader(path: &str, length: u64, conf: &Conf) -> TextReader {
+    let pieces = vec![Piece { path: path.to_owned(), start: 0, length }];
+    let split = message(&Packed { pieces, hosts: Vec::new() });
+    TextInput.open(&split, &Files::Local, conf).unwrap()
+}
+
 #[test]
-fn a_line_above_the_limit_is_refused() {
+fn longer_lines_than_configured_are_left_out_and_counted() {
+    let long = vec![b'x'; 1 << 20];
+    let text =
+        [&b"first\n"[..], &long, b"\nshort\n", &long[..3000], b"\n\n", &long[..1001], b"\nend"]
+            .concat();
+    let conf: Conf = [(conf::LINE_MAX_BYTES, "1000")].into_iter().collect();
+    with_file(&text, |path| {
+        let mut reader = reader(path, text.len() as u64, &conf);
+        let mut lines = Vec::new();
+        while let Some(batch) = reader.next_batch().unwrap() {
+            lines.extend(batch.map(|line| line.bytes.to_vec()));
+        }
+        assert_eq!(lines, [&b"first"[..], b"short", b"", b"end"]);
+        let counts = reader.take_counts();
+        assert_eq!((counts.records, counts.skipped), (4, 3));
+    });
+}
+
+#[test]
+fn a_line_that_would_fill_the_memory_is_an_error() {
     with_file(&vec![b'x'; 1 << 20], |path| {
-        let packed = super::super::pack::Packed {
-            pieces: vec![Piece {
-                path: path.to_owned(),
-                offset: 0,
-                length: 1 << 19,
-                at_line: false,
-            }],
-            hosts: Vec::new(),
-        };
-        let conf: Conf = [(conf::LINE_MAX_BYTES, "1000")].into_iter().collect();
-        let mut reader = TextInput.open(&message(&packed), &Files::Local, &conf).unwrap();
+        let mut reader = reader(path, 1 << 19, &Conf::default());
+        reader.line_max_bytes = 1000;
         let error = reader.next_batch().map(|_| ()).unwrap_err().to_string();
         assert!(error.contains("line of more than 1000 bytes at byte 0"), "{error}");
+        assert!(error.contains(path), "{error}");
+    });
+}
+
+#[test]
+fn noise_is_lines_like_any_others() {
+    let noise: Vec<u8> =
+        (0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    with_file(&noise, |path| {
+        assert_eq!(read_all(path, &[1000, 50_000], noise.len() as u64), naive(&noise));
     });
 }
 
@@ -111,10 +140,109 @@ proptest! {
     }
 }
 
+/// Lines of a compressed file, read as splits of these ends.
+fn read_compressed(path: &str, length: u64, split: u64, conf: &Conf) -> Vec<Vec<u8>> {
+    let mut lines = Vec::new();
+    let mut bytes = 0;
+    let mut start = 0;
+    while start < length {
+        let pieces =
+            vec![Piece { path: path.to_owned(), start, length: split.min(length - start) }];
+        let split_message = message(&Packed { pieces, hosts: Vec::new() });
+        let mut reader = TextInput.open(&split_message, &Files::Local, conf).unwrap();
+        let mut expected = 0;
+        while let Some(batch) = reader.next_batch().unwrap() {
+            for line in batch {
+                assert!(line.offset >= expected, "offsets grow");
+                expected = line.offset + 1;
+                lines.push(line.bytes.to_vec());
+            }
+        }
+        bytes += reader.take_counts().bytes;
+        start += split;
+    }
+    assert!(bytes >= length, "{bytes} of {length} bytes were read");
+    lines
+}
+
+fn compressed(codec: Codec, text: &[u8]) -> Vec<u8> {
+    let mut encoder = crate::compress::Encoder::new(codec);
+    encoder.write(text).unwrap();
+    encoder.finish().unwrap()
+}
+
 #[test]
-fn shares_are_equal_and_bounded() {
-    assert_eq!(share(100 << 20, 2), 50 << 20);
-    assert_eq!(share(0, 2), LEAST_LOCAL_SPLIT_BYTES);
-    assert!(share(10 << 30, 2) <= LOCAL_SPLIT_BYTES);
-    assert_eq!((3u64 << 30).div_ceil(share(3 << 30, 2)) % 2, 0);
+fn compressed_files_have_the_lines_of_the_text() {
+    let mut text = Vec::new();
+    for number in 0..60_000u32 {
+        text.extend_from_slice(
+            format!("{} größe {number}\r\n", number.wrapping_mul(77)).as_bytes(),
+        );
+        if number == 30_000 {
+            text.extend_from_slice(&vec![b'z'; 3 * BATCH_BYTES]);
+        }
+    }
+    text.extend_from_slice(b"\n\nno end");
+    let expected: Vec<_> = naive(&text).into_iter().map(|(_, line)| line).collect();
+    let dir = tempfile::tempdir().unwrap();
+    for codec in [Codec::Deflate, Codec::Gzip, Codec::Bzip2, Codec::Zstd, Codec::Lz4] {
+        let path = dir.path().join(format!("text{}", codec.extension()));
+        let path = path.to_str().unwrap();
+        let file = compressed(codec, &text);
+        std::fs::write(path, &file).unwrap();
+        let length = file.len() as u64;
+        let found = read_compressed(path, length, length, &Conf::default());
+        assert!(found == expected, "{codec:?}");
+    }
+}
+
+/// Two streams of one and of several blocks, lines over blocks' ends, a line of several blocks, and
+/// splits that have no block at all.
+#[test]
+fn every_line_of_a_bzip2_file_once_for_every_split_size() {
+    let mut text = Vec::new();
+    for number in 0..3_000u64 {
+        let length = 10 + number.wrapping_mul(number) % 400;
+        text.extend((0..length).map(|n| b'a' + (n * number % 26) as u8));
+        text.push(b'\n');
+    }
+    let long = 400_000..400_000 + 330_000;
+    let noise = long.map(|n: u64| b'A' + (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as u8);
+    text.extend(noise);
+    text.extend_from_slice(b"\n\nlast\n");
+    let expected: Vec<_> = naive(&text).into_iter().map(|(_, line)| line).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("text.bz2");
+    let path = path.to_str().unwrap();
+    let (front, back) = text.split_at(470_001);
+    // Blocks of 100 kB.
+    let compressed = |text: &[u8]| {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, text).unwrap();
+        encoder.finish().unwrap()
+    };
+    let file = [compressed(front), compressed(back)].concat();
+    std::fs::write(path, &file).unwrap();
+    let length = file.len() as u64;
+    for size in [7_000, 30_000, 111_111, length / 2, length - 1, length] {
+        let found = read_compressed(path, length, size, &Conf::default());
+        assert!(found == expected, "splits of {size} of {length}: {} lines", found.len());
+    }
+    // Longer lines than wanted are left out here, too.
+    let conf: Conf = [(conf::LINE_MAX_BYTES, "300")].into_iter().collect();
+    let short: Vec<_> = expected.iter().filter(|line| line.len() <= 300).cloned().collect();
+    assert!(read_compressed(path, length, 50_000, &conf) == short);
+}
+
+#[test]
+fn a_long_line_of_a_small_file_does_not_fill_the_memory() {
+    // 64 MiB of one byte are 64 KiB of gzip.
+    let file = compressed(Codec::Gzip, &vec![b'x'; 64 << 20]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bomb.gz");
+    std::fs::write(&path, &file).unwrap();
+    let mut reader = reader(path.to_str().unwrap(), file.len() as u64, &Conf::default());
+    reader.line_max_bytes = 1 << 20;
+    let error = reader.next_batch().map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("bomb.gz has a line of more than 1048576 bytes at byte 0"), "{error}");
 }

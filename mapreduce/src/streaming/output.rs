@@ -52,6 +52,13 @@ pub(super) struct Waiting {
 impl OutputFormat<Text, Text> for StreamOutput {
     type Writer = StreamWriter;
 
+    fn extension(&self, conf: &Conf) -> Result<&'static str> {
+        match self {
+            Self::Null => Ok(""),
+            Self::Text | Self::LazyText => OutputFormat::<Text, Text>::extension(&TextOutput, conf),
+        }
+    }
+
     fn writer(&self, file: OutputFile, conf: &Conf) -> Result<StreamWriter> {
         TextOutput.writer(file, conf).map(StreamWriter::Open)
     }

@@ -76,6 +76,7 @@ fn run_mapper<M: Mapper>(
     let mut reader = input
         .open(split, &env.files, &env.conf)
         .with_context(|| format!("the split {} can't be opened", split.description))?;
+    out.context().reads(reader.current_split());
     guarded(|| mapper.setup(out.context())).context("the mapper's setup failed")?;
     loop {
         let mapped = match reader.next_batch() {
@@ -88,6 +89,7 @@ fn run_mapper<M: Mapper>(
         let counts = reader.take_counts();
         let context = out.context();
         context.count(TaskCounter::MapInputRecords, counts.records);
+        context.count(TaskCounter::MapSkippedRecords, counts.skipped);
         context.count(env.bytes_read_counter(), counts.bytes);
         context.step(reader.fraction())?;
     }
@@ -111,7 +113,7 @@ impl<'c, W> WriterEmit<'c, W> {
         env: &Environment,
         context: &'c mut Context,
     ) -> Result<Self> {
-        let name = part_name(kind, context.index());
+        let name = part_name(kind, context.index()) + output.extension(&env.conf)?;
         let path = format!("{}/{name}", env.output_dir);
         let writer = output.begin(&env.files, &path, &env.conf)?;
         context.outputs = NamedOutputs::of_task(env, kind);
