@@ -35,6 +35,11 @@ pub trait OutputFormat<K: Record, V: Record>: Clone + Default + Send + Sync + 's
     /// When the configuration makes no sense.
     fn writer(&self, file: OutputFile, conf: &Conf) -> Result<Self::Writer>;
 
+    /// The name of a task's file.
+    fn file_name(&self, kind: TaskKind, index: u32) -> String {
+        part_name(kind, index)
+    }
+
     /// Creates the file `path` and begins it.
     ///
     /// # Errors

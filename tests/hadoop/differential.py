@@ -213,11 +213,121 @@ def pi(_):
     same("pi", theirs, float(ours[b"pi"]))
 
 
+# Jobs of Hadoop Streaming: a name, options of which {in} and {text} are inputs, and how to compare. "parts": the same
+# files, byte by byte. "lines": the same lines in the same order. "set": the same lines in any order, because Hadoop
+# promises none among equal keys, or spreads keys in another way.
+COMPARATOR = ["-D", "mapreduce.job.output.key.comparator.class=org.apache.hadoop.mapreduce.lib.partition.KeyFieldBasedComparator"]
+FIELDS = ["-D", "mapreduce.map.output.key.field.separator=.", "-D", "stream.num.map.output.key.fields=9"]
+PARTITIONER = ["-partitioner", "org.apache.hadoop.mapred.lib.KeyFieldBasedPartitioner", "-numReduceTasks", "4"]
+SUM = "awk -F\t '{ n[$1] += $2 } END { for (k in n) print k FS n[k] }'"
+LIB = "org.apache.hadoop.mapred.lib"
+STREAMING = [
+    ("cat", ["-input", "{in}", "-mapper", "cat", "-reducer", "cat"], "set"),
+    ("map only", ["-input", "{in}", "-mapper", "cat", "-reducer", "NONE"], "parts"),
+    ("number of reducers 0", ["-input", "{in}", "-mapper", "cat", "-numReduceTasks", "0"], "parts"),
+    ("identity", ["-input", "{in}", "-mapper", f"{LIB}.IdentityMapper", "-reducer", f"{LIB}.IdentityReducer"], "lines"),
+    ("keys of input", ["-D", "stream.map.input.ignoreKey=false", "-input", "{in}", "-mapper", "cat", "-reducer", "NONE"], "parts"),
+    ("key and value", ["-inputformat", "KeyValueTextInputFormat", "-input", "{in}", "-mapper", "cat -A", "-reducer", "NONE"], "parts"),
+    ("key and value, identity", ["-inputformat", "KeyValueTextInputFormat", "-input", "{in}", "-mapper", f"{LIB}.IdentityMapper", "-reducer", "cat -A"], "set"),
+    ("numbered lines", ["-D", "mapreduce.input.lineinputformat.linespermap=7", "-inputformat", f"{LIB}.NLineInputFormat", "-input", "{in}", "-mapper", "sort", "-reducer", "NONE"], "parts"),
+    ("separators", ["-D", "stream.map.output.field.separator=.", "-D", "stream.num.map.output.key.fields=2", "-D", "stream.reduce.output.field.separator=.", "-D", "stream.num.reduce.output.key.fields=3", "-D", "mapreduce.output.textoutputformat.separator=|", "-input", "{in}", "-mapper", "cat", "-reducer", "cat"], "set"),
+    ("long separators", ["-D", "stream.map.output.field.separator=a.", "-D", "stream.map.input.field.separator=<>", "-D", "stream.reduce.input.field.separator=::", "-D", "stream.map.input.ignoreKey=false", "-input", "{in}", "-mapper", "cat", "-reducer", "cat"], "set"),
+    ("combiner", ["-input", "{in}", "-mapper", "awk '{ print NF \"\\t1\" }'", "-combiner", SUM, "-reducer", SUM], "set"),
+    ("aggregate", ["-input", "{agg}", "-mapper", "cat", "-reducer", "aggregate"], "lines"),
+    ("partitions by fields", [*FIELDS, "-D", "mapreduce.partition.keypartitioner.options=-k1,2", *PARTITIONER, "-input", "{in}", "-mapper", "cat", "-reducer", f"{LIB}.IdentityReducer"], "parts sorted"),
+    ("partitions by bytes of fields", [*FIELDS, "-D", "mapreduce.partition.keypartitioner.options=-k2.2,2.3 -k1,1", *PARTITIONER, "-input", "{in}", "-mapper", "cat", "-reducer", "cat"], "parts sorted"),
+    ("partitions by a number of fields", ["-D", "num.key.fields.for.partition=1", "-D", "map.output.key.field.separator=.", *PARTITIONER, "-input", "{in}", "-mapper", "cat", "-reducer", "cat"], "parts sorted"),
+    *(
+        (f"order {options}", [*FIELDS, *COMPARATOR, "-D", f"mapreduce.partition.keycomparator.options={options}", "-input", "{keys}", "-mapper", "cat", "-reducer", "cat"], "lines")
+        for options in ["-k2,2n -k1,1 -k3", "-k2,2nr -k1,1r -k3", "-k1,1 -k2nr -k3", "-r -k2,2n -k1,1 -k3,3", "-k3,3 -k1.2,1.3r -k1 -r"]
+    ),
+    ("quotes", ["-input", "{in}", "-mapper", "sh -c \"tr ' ' '\\n' | sed 's/$/  x/'\"  ", "-reducer", "NONE"], "parts"),
+    ("input file", ["-input", "{in}", "-mapper", "sh -c 'cat >/dev/null; echo $mapreduce_map_input_file $mapreduce_map_input_start $mapreduce_task_ismap $mapreduce_task_partition'", "-reducer", "NONE"], "parts"),
+    ("environment", ["-D", "my.own-name=x y", "-cmdenv", "OTHER=z", "-input", "{in}", "-mapper", "sh -c 'cat >/dev/null; echo $my_own_name $OTHER'", "-reducer", "NONE"], "parts"),
+    ("nothing read", ["-input", "{in}", "-mapper", "echo x", "-reducer", "NONE"], "parts"),
+    ("nothing for a reducer", ["-input", "{in}", "-mapper", "sh -c 'cat >/dev/null'", "-reducer", "wc -l"], "parts"),
+    ("failure", ["-input", "{in}", "-mapper", "sh -c 'cat >/dev/null; exit 3'", "-reducer", "NONE"], "fails"),
+    ("failure that counts as none", ["-D", "stream.non.zero.exit.is.failure=false", "-input", "{in}", "-mapper", "sh -c 'cat; exit 3'", "-reducer", "NONE"], "parts"),
+    ("unknown program", ["-input", "{in}", "-mapper", "no-such-program", "-reducer", "NONE"], "fails"),
+]
+
+
+def stream(program, output, arguments):
+    """Runs a streaming job; its output by files, or None when it fails."""
+    shutil.rmtree(output, ignore_errors=True)
+    done = subprocess.run(
+        [*program, *arguments, "-output", f"file://{output}"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=WORK, env={**os.environ, "LC_ALL": "C"},
+    )
+    if done.returncode != 0:
+        return None
+    return {path.name: path.read_bytes() for path in sorted(output.glob("part-*"))}
+
+
+def streaming(source):
+    """Streaming jobs, in inputs whose keys have dots."""
+    dice = random.Random(11)
+    inputs = {name: WORK / f"streaming-{name}" for name in ("in", "keys", "agg")}
+    words = ["a", "ab", "größe", "", "x y", "10", "9", "漢"]
+    with open(inputs["in"], "w", encoding="utf-8", newline="") as out:
+        for _ in range(400):
+            fields = (dice.choice(words) for _ in range(dice.randrange(5)))
+            out.write("".join(field + dice.choice([".", "\t", "a."]) for field in fields))
+            out.write(dice.choice(["\n", "\n", "\r\n", "last\n"]))
+        out.write("no line end")
+    # No leading zeros: Hadoop's comparator takes 007 for less than 7, hfs takes them for equal, as `sort -n` does.
+    numbers = ["0", "-0", "7", "-7", "10", "-10", "70", "2", "-12", "123456789012345678901", "-123456789012345678901"]
+    with open(inputs["keys"], "w", encoding="utf-8") as out:
+        seen = set()
+        for _ in range(300):
+            key = (dice.choice(["a", "bb", "bc", "B", "é"]), dice.choice(numbers), dice.randrange(50))
+            # Keys that compare as equal come in no certain order.
+            if (key[0], int(key[1]), key[2]) not in seen:
+                out.write(".".join(map(str, key)) + "\n")
+            seen.add((key[0], int(key[1]), key[2]))
+    with open(inputs["agg"], "w", encoding="utf-8") as out:
+        for _ in range(500):
+            kind = dice.choice(["LongValueSum", "LongValueMax", "LongValueMin", "DoubleValueSum", "UniqValueCount", "ValueHistogram"])
+            value = f"{dice.randrange(-20, 20)}{dice.choice(['', '.5']) if kind == 'DoubleValueSum' else ''}"
+            out.write(f"{kind}:{dice.choice('abc')}\t{value}\n")
+            out.write(f"StringValue{dice.choice(['Max', 'Min'])}:{dice.choice('abc')}\t{dice.choice(words[:-1])}\n")
+    settings = {"mapreduce.framework.name": "local", "hadoop.tmp.dir": WORK / "tmp", "mapreduce.job.reduces": 1}
+    java = ["java", f"-Dlog4j.configuration=file:{WORK / 'log4j.properties'}", "-cp", fetch.hadoop_classpath(WORK)]
+    java += ["org.apache.hadoop.streaming.HadoopStreaming"]
+    java += [word for name, value in settings.items() for word in ("-D", f"{name}={value}")]
+    ours = [REPOSITORY / "target" / "debug" / "hfs", "streaming", "-jt", "local", "-D", "mapreduce.job.reduces=1"]
+    for name, options, how in STREAMING:
+        options = [option.format(**{k: f"file://{v}" for k, v in inputs.items()}) if option in ("{in}", "{keys}", "{agg}") else option for option in options]
+        their_output, our_output = outputs("streaming")
+        theirs, found = stream(java, their_output, options), stream(ours, our_output, options)
+        what = f"streaming, {name}"
+        if how == "fails":
+            same(f"{what}, whether it fails", theirs is None, found is None)
+            continue
+        if theirs is None or found is None:
+            raise Differs(f"{what}: {'hfs' if theirs else 'Hadoop'} failed and should not have")
+        if how == "parts sorted":
+            theirs, found = ({k: sorted(v.splitlines()) for k, v in x.items()} for x in (theirs, found))
+            same(f"{what}, names of files", list(theirs), list(found))
+            for part in theirs:
+                same(f"{what}, {part}", theirs[part], found[part])
+        elif how == "parts":
+            same(f"{what}, names of files", list(theirs), list(found))
+            # Maps are numbered in the order of their splits, which is any.
+            same(what, sorted(theirs.values()), sorted(found.values()))
+        else:
+            theirs, found = (b"".join(x.values()).splitlines() for x in (theirs, found))
+            if how == "set":
+                theirs, found = sorted(theirs), sorted(found)
+            same(what, theirs, found)
+
+
 def main():
     install_java()
     WORK.mkdir(parents=True, exist_ok=True)
-    fetch.call(["cargo", "build", *(f"--example={name}" for name in EXAMPLES)], cwd=REPOSITORY)
-    checks = [word_count, grep, tera, secondary_sort, statistics, pi]
+    fetch.call(["cargo", "build", "--bin=hfs", *(f"--example={name}" for name in EXAMPLES)], cwd=REPOSITORY)
+    (WORK / "log4j.properties").write_text(LOG4J)
+    checks = [word_count, grep, tera, secondary_sort, statistics, pi, streaming]
     failed = 0
     source = WORK / "input.txt"
     for check in checks:

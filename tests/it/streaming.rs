@@ -35,6 +35,11 @@ exec awk -F '\t' 'NR > 1 && $1 != key { print key "\t" sum; sum = 0 } { key = $1
     END { if (NR) print key "\t" sum }'
 "#;
 
+/// The same sums in the order of a table's places: a combiner may do that.
+const TABLE: &str = r#"#!/bin/sh
+exec awk -F '\t' '{ sums[$1] += $2 } END { for (key in sums) print key "\t" sums[key] }'
+"#;
+
 /// A cluster and a directory with scripts.
 struct Setup {
     cluster: TestCluster,
@@ -49,6 +54,7 @@ impl Setup {
         let setup = Self { cluster, dir };
         setup.script("map.sh", MAP);
         setup.script("sum.sh", SUM);
+        setup.script("table.sh", TABLE);
         setup
     }
 
@@ -139,8 +145,17 @@ fn words_are_counted_as_sort_and_uniq_count_them() {
     let environment =
         ["-cmdenv", "LC_ALL=C", "-D", "mapreduce.input.fileinputformat.split.maxsize=100000"];
 
-    let job = ["-files", "map.sh,sum.sh", "-input", "/in", "-output", "/out", "-mapper", "map.sh"];
-    let steps = ["-combiner", "sum.sh", "-reducer", "sum.sh", "-numReduceTasks", "3"];
+    let job = [
+        "-files",
+        "map.sh,sum.sh,table.sh",
+        "-input",
+        "/in",
+        "-output",
+        "/out",
+        "-mapper",
+        "map.sh",
+    ];
+    let steps = ["-combiner", "table.sh", "-reducer", "sum.sh", "-numReduceTasks", "3"];
     let said = setup.must(&[&environment[..], &job, &steps].concat());
     let parts = setup.parts("/out");
     assert_eq!(parts.len(), 3);

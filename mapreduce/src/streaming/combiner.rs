@@ -14,6 +14,9 @@ use crate::counters::TaskCounter;
 use crate::task::combine::{GroupCombiner, Pass};
 use crate::task::sorted::Source;
 
+/// Bytes of a combiner's output that are sorted at once.
+const HELD_BYTES: usize = 32 << 20;
+
 /// Shrinks map output with a command or an aggregator.
 pub(super) struct StreamCombiner {
     pub(super) step: Step,
@@ -67,8 +70,15 @@ fn run(
 ) -> Result<(u64, u64)> {
     let mut input = Vec::new();
     let mut taken = 0;
-    let mut lines =
-        PassLines { context, pass, settings, key: Vec::new(), last: Vec::new(), passed: 0 };
+    let mut lines = PassLines {
+        context,
+        pass,
+        settings,
+        held: Vec::new(),
+        records: Vec::new(),
+        last: Vec::new(),
+        passed: 0,
+    };
     while let Some((key, value)) = source.peek() {
         put_line(plain(key, settings)?, &settings.reduce_input_separator, value, &mut input);
         taken += 1;
@@ -80,40 +90,62 @@ fn run(
     }
     pipe.feed(&input, &mut lines)?;
     pipe.finish(&mut lines)?;
+    lines.flush()?;
     Ok((taken, lines.passed))
 }
 
-/// Passes on what a combiner's command writes, which is map output.
+/// Passes on what a combiner's command writes, which is map output, in the order of its keys. Commands
+/// that count in a table write keys in any order: up to [`HELD_BYTES`] at a time are sorted here.
 struct PassLines<'a, 'p> {
     context: &'a mut Context,
     pass: &'a mut Pass<'p>,
     settings: &'a Settings,
-    key: Vec<u8>,
+    held: Vec<u8>,
+    /// Where each record in `held` begins, the bytes of its key and of its value.
+    records: Vec<(usize, usize, usize)>,
     /// The key that was passed on last.
     last: Vec<u8>,
     passed: u64,
 }
 
+impl PassLines<'_, '_> {
+    fn flush(&mut self) -> Result<()> {
+        let Self { held, records, last, pass, .. } = self;
+        let key = |&(from, length, _): &(usize, usize, usize)| &held[from..from + length];
+        records.sort_by(|a, b| key(a).cmp(key(b)));
+        // What is written here is merged and never sorted again.
+        if records.first().is_some_and(|first| key(first) < &last[..]) {
+            bail!(
+                "it wrote a key after larger ones, in more than {HELD_BYTES} bytes of output; a combiner \
+                 writes the keys it was given, in the same order"
+            );
+        }
+        for record in records.iter() {
+            let (from, length, value) = *record;
+            pass(key(record), &held[from + length..from + length + value])?;
+        }
+        if let Some(record) = records.last() {
+            last.clear();
+            last.extend_from_slice(key(record));
+        }
+        self.passed += records.len() as u64;
+        records.clear();
+        held.clear();
+        Ok(())
+    }
+}
+
 impl Lines for PassLines<'_, '_> {
     fn line(&mut self, line: &[u8]) -> Result<()> {
         let (key, value) = self.settings.map_output.split(line);
-        self.key.clear();
+        let from = self.held.len();
         match &self.settings.order {
-            Some(order) => order.encode(key, &mut self.key),
-            None => self.key.extend_from_slice(key),
+            Some(order) => order.encode(key, &mut self.held),
+            None => self.held.extend_from_slice(key),
         }
-        // What is written here is merged and never sorted again.
-        if self.key < self.last {
-            bail!(
-                "it wrote the key '{}' after a larger one; a combiner writes the keys it was given, in \
-                 the same order",
-                String::from_utf8_lossy(key)
-            );
-        }
-        (self.pass)(&self.key, value)?;
-        std::mem::swap(&mut self.key, &mut self.last);
-        self.passed += 1;
-        Ok(())
+        self.records.push((from, self.held.len() - from, value.len()));
+        self.held.extend_from_slice(value);
+        if self.held.len() >= HELD_BYTES { self.flush() } else { Ok(()) }
     }
 
     fn context(&mut self) -> &mut Context {

@@ -68,7 +68,9 @@ impl StreamMapper {
     ) -> Result<Running> {
         let properties = match part {
             Some(part) => {
-                let file = format!("{}{}", context.files().url(), part.path);
+                // As Hadoop writes it: local files have no authority, not even an empty one.
+                let url = context.files().url();
+                let file = format!("{}{}", url.trim_end_matches("//"), part.path);
                 input_properties(&file, part.start, part.length)
             }
             None => Vec::new(),

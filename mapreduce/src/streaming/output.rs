@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use hfs_protocol::ids::TaskKind;
 
 use crate::conf::Conf;
 use crate::files::{Files, OutputFile};
@@ -61,6 +62,11 @@ impl OutputFormat<Text, Text> for StreamOutput {
 
     fn writer(&self, file: OutputFile, conf: &Conf) -> Result<StreamWriter> {
         TextOutput.writer(file, conf).map(StreamWriter::Open)
+    }
+
+    /// Without the letter for map or reduce, as Hadoop Streaming's are.
+    fn file_name(&self, _: TaskKind, index: u32) -> String {
+        format!("part-{index:05}")
     }
 
     fn begin(&self, files: &Files, path: &str, conf: &Conf) -> Result<StreamWriter> {

@@ -14,7 +14,7 @@ use crate::counters::TaskCounter;
 use crate::input::{BatchReader, InputFormat};
 use crate::mapper::{Emit, Mapper};
 use crate::named::NamedOutputs;
-use crate::output::{OutputFormat, RecordWriter, part_name};
+use crate::output::{OutputFormat, RecordWriter};
 use crate::partition::Partitioner;
 use crate::record::Record;
 use crate::reducer::Combiner;
@@ -113,7 +113,7 @@ impl<'c, W> WriterEmit<'c, W> {
         env: &Environment,
         context: &'c mut Context,
     ) -> Result<Self> {
-        let name = part_name(kind, context.index()) + output.extension(&env.conf)?;
+        let name = output.file_name(kind, context.index()) + output.extension(&env.conf)?;
         let path = format!("{}/{name}", env.output_dir);
         let writer = output.begin(&env.files, &path, &env.conf)?;
         context.outputs = NamedOutputs::of_task(env, kind);
