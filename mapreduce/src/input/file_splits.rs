@@ -65,6 +65,8 @@ struct PieceMessage {
 struct SplitMessage {
     #[prost(message, repeated, tag = "1")]
     pieces: Vec<PieceMessage>,
+    #[prost(bool, tag = "2")]
+    at_lines: bool,
 }
 
 /// Cuts the input files and packs small ones into common splits. `cut` says where a file may be cut;
@@ -111,10 +113,18 @@ fn splits_of(
     Ok(pack(located).iter().map(message).collect())
 }
 
+/// Whether lines are known to begin where the ranges of a split do, so that none is to be skipped.
+pub(super) fn begins_at_lines(split: &InputSplit) -> Result<bool> {
+    Ok(decode(split)?.at_lines)
+}
+
+fn decode(split: &InputSplit) -> Result<SplitMessage> {
+    SplitMessage::decode(&split.payload[..]).context("the split is not one of files")
+}
+
 /// The file ranges of a split.
 pub(super) fn pieces(split: &InputSplit) -> Result<Vec<Piece>> {
-    let message =
-        SplitMessage::decode(&split.payload[..]).context("the split is not one of files")?;
+    let message = decode(split)?;
     if message.pieces.len() > MAX_PIECES_IN_MESSAGE {
         bail!("the split names {} file ranges, too many for one task", message.pieces.len());
     }
@@ -130,7 +140,17 @@ pub(super) fn share(total: u64, tasks: u64) -> u64 {
     total.div_ceil(rounds * tasks).max(LEAST_LOCAL_SPLIT_BYTES)
 }
 
+/// A split that any reader of files understands.
 pub(super) fn message(packed: &Packed) -> InputSplit {
+    described(packed, false)
+}
+
+/// A split whose ranges begin where lines do.
+pub(super) fn message_at_lines(packed: &Packed) -> InputSplit {
+    described(packed, true)
+}
+
+fn described(packed: &Packed, at_lines: bool) -> InputSplit {
     let pieces = packed.pieces.iter().map(|piece| PieceMessage {
         path: piece.path.clone(),
         start: piece.start,
@@ -141,7 +161,7 @@ pub(super) fn message(packed: &Packed) -> InputSplit {
         pieces => format!("{} files, the first {}", pieces.len(), pieces[0].path),
     };
     InputSplit {
-        payload: SplitMessage { pieces: pieces.collect() }.encode_to_vec().into(),
+        payload: SplitMessage { pieces: pieces.collect(), at_lines }.encode_to_vec().into(),
         length_bytes: packed.bytes(),
         hosts: packed.hosts.clone(),
         description,

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use hfs_protocol::proto::task::InputSplit;
 
-use super::file_splits::{Piece, input_files, message};
+use super::file_splits::{Piece, input_files, message_at_lines};
 use super::pack::Packed;
 use super::text::{TextInput, TextReader};
 use super::{BatchReader, InputFormat, Lines, SplitContext};
@@ -61,14 +61,14 @@ pub(crate) fn splits_by_lines(context: &SplitContext<'_>, lines: u64) -> Result<
                     conf::LINES_PER_MAP
                 );
             }
-            splits.push(message(&Packed { pieces: vec![piece], hosts: hosts.clone() }));
+            splits.push(message_at_lines(&Packed { pieces: vec![piece], hosts: hosts.clone() }));
         }
     }
     Ok(splits)
 }
 
-/// Ranges of so many lines each. A range of a text file owns the lines that begin behind its first byte
-/// up to its end, so that first byte is the end of the line before.
+/// Ranges of so many lines each. They end at the last byte of their last line: a range owns a line that
+/// begins exactly at its end.
 fn cut(file: &FileInfo, lines: u64, context: &SplitContext<'_>) -> Result<Vec<Piece>> {
     let mut starts = Vec::new();
     if file.length > 0 {
@@ -78,14 +78,14 @@ fn cut(file: &FileInfo, lines: u64, context: &SplitContext<'_>) -> Result<Vec<Pi
         while let Some(batch) = reader.next_batch()? {
             for line in batch {
                 if number.is_multiple_of(lines) {
-                    starts.push(line.offset.saturating_sub(1));
+                    starts.push(line.offset);
                 }
                 number += 1;
             }
         }
     }
     let ends = starts.iter().skip(1).copied().chain([file.length]);
-    let piece = |(&start, end)| Piece { path: file.path.clone(), start, length: end - start };
+    let piece = |(&start, end)| Piece { path: file.path.clone(), start, length: end - 1 - start };
     Ok(starts.iter().zip(ends).map(piece).collect())
 }
 

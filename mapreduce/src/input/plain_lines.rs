@@ -60,7 +60,8 @@ impl Window {
 }
 
 impl PlainLines {
-    pub(super) fn open(path: &str, file: InputFile, piece: &Piece) -> Result<Self> {
+    /// Finds the lines of a range. `at_line`: a line is known to begin where it does.
+    pub(super) fn open(path: &str, file: InputFile, piece: &Piece, at_line: bool) -> Result<Self> {
         let mut lines = Self {
             path: path.to_owned(),
             start: piece.start,
@@ -69,7 +70,7 @@ impl PlainLines {
             file,
             window: Window::Empty,
         };
-        if lines.start > 0 {
+        if lines.start > 0 && !at_line {
             lines.at = lines.after_line(lines.start)?;
         }
         Ok(lines)

@@ -14,7 +14,7 @@ use hfs_protocol::proto::task::InputSplit;
 use memchr::{memchr, memchr_iter};
 
 use super::compressed_lines::CompressedLines;
-use super::file_splits::{CurrentSplit, Piece, file_splits, pieces};
+use super::file_splits::{CurrentSplit, Piece, begins_at_lines, file_splits, pieces};
 use super::pack::Cut;
 use super::plain_lines::PlainLines;
 use super::{BatchReader, InputFormat, ReadCounts, SplitContext};
@@ -126,7 +126,9 @@ impl InputFormat for TextInput {
     }
 
     fn open(&self, split: &InputSplit, files: &Files, conf: &Conf) -> Result<TextReader> {
-        TextReader::open(pieces(split)?, split.length_bytes, files, conf)
+        let mut reader = TextReader::open(pieces(split)?, split.length_bytes, files, conf)?;
+        reader.at_lines = begins_at_lines(split)?;
+        Ok(reader)
     }
 }
 
@@ -163,6 +165,8 @@ pub struct TextReader {
     skips_long: bool,
     skipped: Cell<u64>,
     pieces: Vec<Piece>,
+    /// Whether lines are known to begin where the pieces do.
+    at_lines: bool,
     next_piece: usize,
     current: Option<PieceLines>,
     /// Lines that were found and not looked at for long ones yet: where they begin and end.
@@ -182,10 +186,10 @@ enum PieceLines {
 }
 
 impl PieceLines {
-    fn open(files: &Files, piece: &Piece) -> Result<Self> {
+    fn open(files: &Files, piece: &Piece, at_line: bool) -> Result<Self> {
         let file = files.open(&piece.path)?;
         Ok(match Codec::of_path(&piece.path)? {
-            None => Self::Plain(Box::new(PlainLines::open(&piece.path, file, piece)?)),
+            None => Self::Plain(Box::new(PlainLines::open(&piece.path, file, piece, at_line)?)),
             Some(codec) => {
                 let lines = CompressedLines::open(codec, &piece.path, file, piece)?;
                 Self::Compressed(Box::new(lines))
@@ -249,6 +253,7 @@ impl TextReader {
             skips_long: line_max_bytes.is_some(),
             skipped: Cell::new(0),
             pieces,
+            at_lines: false,
             next_piece: 0,
             current: None,
             unchecked: (0, 0),
@@ -278,7 +283,7 @@ impl TextReader {
             self.next_piece += 1;
             self.position.set(piece.start);
             self.at.set(piece.clone());
-            self.current = Some(PieceLines::open(&self.files, piece)?);
+            self.current = Some(PieceLines::open(&self.files, piece, self.at_lines)?);
         }
     }
 
