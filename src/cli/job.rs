@@ -121,6 +121,18 @@ pub enum JobCommand {
         #[command(flatten)]
         tracker: Tracker,
     },
+    /// Draw what the tasks of a job did when, as SVG
+    Timeline {
+        /// The jobs' ids; several that ran one after the other share a picture
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+        /// The file to write [default: standard output]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Where the jobtracker is
+        #[command(flatten)]
+        tracker: Tracker,
+    },
     /// Print a job's counters
     Counters {
         /// The job's id
@@ -200,6 +212,7 @@ pub async fn run(command: JobCommand, global: &GlobalArgs) -> Result<()> {
         JobCommand::Logs { id, attempt, tail, tracker } => {
             logs(id, attempt.unwrap_or_default(), tail, &tracker, global.json).await
         }
+        JobCommand::Timeline { ids, output, tracker } => timeline(ids, output, &tracker).await,
         JobCommand::Counters { id, tracker } => counters(id, &tracker, global.json).await,
     }
 }
@@ -481,6 +494,21 @@ async fn logs(
         bail!("{missing} logs can't be had");
     }
     Ok(())
+}
+
+async fn timeline(ids: Vec<String>, output: Option<PathBuf>, tracker: &Tracker) -> Result<()> {
+    let mut client = tracker.connect().await?;
+    let mut jobs = Vec::new();
+    for id in ids {
+        jobs.push(one(&mut client, id).await?);
+    }
+    let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
+    let svg = hfs_jobtracker::front::timeline::timeline(&jobs, now);
+    match output {
+        Some(path) => std::fs::write(&path, svg)
+            .with_context(|| format!("can't write the picture to {}", path.display())),
+        None => Ok(io::stdout().lock().write_all(svg.as_bytes())?),
+    }
 }
 
 async fn counters(id: String, tracker: &Tracker, as_json: bool) -> Result<()> {

@@ -18,3 +18,4 @@ mod scheduling;
 mod streaming;
 mod task_faults;
 mod tera;
+mod timeline;

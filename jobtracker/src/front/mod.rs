@@ -3,10 +3,13 @@
 //! - [`jobs`]: gRPC for job clients.
 //! - [`workers`]: gRPC for workers, one stream each.
 //! - [`web`]: pages and JSON.
+//! - [`timeline`]: a picture of a job's run.
 
 pub mod check;
+mod escape;
 pub mod jobs;
 pub mod json;
+pub mod timeline;
 pub mod web;
 pub mod workers;
 

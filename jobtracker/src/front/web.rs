@@ -1,22 +1,25 @@
 //! Pages and JSON for people and tools.
 
 use std::fmt::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use hfs_protocol::ids::JobId;
 use hfs_protocol::proto::job::{JobState, JobStatus, TaskCounts};
 
+use super::escape::escape;
 use super::json;
+use super::timeline::timeline;
 use crate::job::Detail;
 use crate::tracker::{ClusterView, Handle, Message, Stopped};
 
 /// Jobs that the first page shows, newest first.
 const JOBS_SHOWN: usize = 200;
-/// Attempts that a job's page shows.
+/// Attempts that a job's page shows, in words and as a picture.
 const ATTEMPTS_SHOWN: usize = 1000;
 
 /// The routes of the jobtracker.
@@ -24,6 +27,7 @@ pub fn router(tracker: Handle) -> Router {
     Router::new()
         .route("/", get(jobs_page))
         .route("/jobs/{id}", get(job_page))
+        .route("/jobs/{id}/timeline.svg", get(job_timeline))
         .route("/api/jobs", get(jobs_json))
         .route("/api/jobs/{id}", get(job_json))
         .route("/api/cluster", get(cluster_json))
@@ -184,6 +188,14 @@ async fn job_page(
         }
         body += "</table>";
     }
+    body += "<h2>Timeline</h2>";
+    let picture = format!("<a href=\"/jobs/{}/timeline.svg\">", escape(&job.job_id));
+    if job.attempts.len() <= ATTEMPTS_SHOWN {
+        body += &timeline(std::slice::from_ref(&job), now_ms());
+        let _ = write!(body, "<p>{picture}as a file</a></p>");
+    } else {
+        let _ = write!(body, "<p>{picture}all {} attempts</a></p>", job.attempts.len());
+    }
     body += "<h2>Attempts</h2><table><tr><th>Attempt<th>Worker<th>State<th>Input<th>Started<th>Took</tr>";
     for attempt in job.attempts.iter().take(ATTEMPTS_SHOWN) {
         let started = attempt.start_ms.saturating_sub(job.submit_ms);
@@ -211,6 +223,21 @@ async fn job_page(
         );
     }
     Ok(page(&job.job_id, job.finish_ms == 0, &body))
+}
+
+async fn job_timeline(
+    State(tracker): State<Handle>,
+    Path(id): Path<String>,
+) -> Result<Response, Response> {
+    let job = one(&tracker, &id).await?;
+    let svg = timeline(std::slice::from_ref(&job), now_ms());
+    Ok(([(header::CONTENT_TYPE, "image/svg+xml")], svg).into_response())
+}
+
+/// Milliseconds since the epoch.
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn counts(counts: Option<&TaskCounts>) -> String {
@@ -243,23 +270,8 @@ fn page(title: &str, live: bool, body: &str) -> Html<String> {
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">{refresh}<title>{}</title><style>\
          body{{font:14px/1.4 system-ui,sans-serif;margin:2em}}table{{border-collapse:collapse}}\
          td,th{{text-align:left;padding:2px 12px 2px 0;border-bottom:1px solid #ddd}}\
-         pre{{background:#f4f4f4;padding:8px}}.FAILED,.failed{{color:#b00}}.SUCCEEDED{{color:#070}}\
+         pre{{background:#f4f4f4;padding:8px}}svg{{max-width:100%;height:auto}}.FAILED,.failed{{color:#b00}}.SUCCEEDED{{color:#070}}\
          </style>{body}</html>",
         escape(title)
     ))
-}
-
-fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe += "&amp;",
-            '<' => safe += "&lt;",
-            '>' => safe += "&gt;",
-            '"' => safe += "&quot;",
-            '\'' => safe += "&#39;",
-            c => safe.push(c),
-        }
-    }
-    safe
 }

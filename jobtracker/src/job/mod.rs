@@ -24,7 +24,7 @@ use hfs_protocol::proto::task::{Counter, InputSplit, JobSpec, OutputFile};
 
 pub use attempt::{Attempt, AttemptEnd, AttemptState, Locality, Running};
 pub use pace::Pace;
-pub use status::Detail;
+pub use status::{ATTEMPTS_LISTED, Detail};
 use task::Tag;
 pub use task::{Committing, SegmentAt, Success, Task, TaskState};
 pub use wishes::{Ask, DEFAULT_QUEUE, Priority, Wishes};
