@@ -70,10 +70,12 @@ def tool(name, how):
 def hadoop_classpath(work):
     """The jars of Hadoop's client and examples."""
     jars = work / "hadoop" / "jars"
-    if not jars.exists():
+    pom = jars.parent / "pom.xml"
+    if not jars.exists() or not pom.exists() or pom.read_text() != POM:
         tool("mvn", "install Maven and a JDK")
         jars.parent.mkdir(parents=True, exist_ok=True)
-        (jars.parent / "pom.xml").write_text(POM)
+        shutil.rmtree(jars, ignore_errors=True)
+        pom.write_text(POM)
         partial = jars.with_name("jars.part")
         copy = ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
         call(copy, cwd=jars.parent)

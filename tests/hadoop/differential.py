@@ -245,6 +245,7 @@ STREAMING = [
     ("input file", ["-input", "{in}", "-mapper", "sh -c 'cat >/dev/null; echo $mapreduce_map_input_file $mapreduce_map_input_start $mapreduce_task_ismap $mapreduce_task_partition'", "-reducer", "NONE"], "parts"),
     ("environment", ["-D", "my.own-name=x y", "-cmdenv", "OTHER=z", "-input", "{in}", "-mapper", "sh -c 'cat >/dev/null; echo $my_own_name $OTHER'", "-reducer", "NONE"], "parts"),
     ("nothing read", ["-input", "{in}", "-mapper", "echo x", "-reducer", "NONE"], "parts"),
+    ("an empty file", ["-input", "{empty}", "-mapper", "wc -l", "-reducer", "cat"], "parts"),
     ("nothing for a reducer", ["-input", "{in}", "-mapper", "sh -c 'cat >/dev/null'", "-reducer", "wc -l"], "parts"),
     ("failure", ["-input", "{in}", "-mapper", "sh -c 'cat >/dev/null; exit 3'", "-reducer", "NONE"], "fails"),
     ("failure that counts as none", ["-D", "stream.non.zero.exit.is.failure=false", "-input", "{in}", "-mapper", "sh -c 'cat; exit 3'", "-reducer", "NONE"], "parts"),
@@ -267,7 +268,8 @@ def stream(program, output, arguments):
 def streaming(source):
     """Streaming jobs, in inputs whose keys have dots."""
     dice = random.Random(11)
-    inputs = {name: WORK / f"streaming-{name}" for name in ("in", "keys", "agg")}
+    inputs = {name: WORK / f"streaming-{name}" for name in ("in", "keys", "agg", "empty")}
+    inputs["empty"].write_bytes(b"")
     words = ["a", "ab", "größe", "", "x y", "10", "9", "漢"]
     with open(inputs["in"], "w", encoding="utf-8", newline="") as out:
         for _ in range(400):
@@ -297,7 +299,7 @@ def streaming(source):
     java += [word for name, value in settings.items() for word in ("-D", f"{name}={value}")]
     ours = [REPOSITORY / "target" / "debug" / "hfs", "streaming", "-jt", "local", "-D", "mapreduce.job.reduces=1"]
     for name, options, how in STREAMING:
-        options = [option.format(**{k: f"file://{v}" for k, v in inputs.items()}) if option in ("{in}", "{keys}", "{agg}") else option for option in options]
+        options = [option.format(**{k: f"file://{v}" for k, v in inputs.items()}) if option.strip("{}") in inputs else option for option in options]
         their_output, our_output = outputs("streaming")
         theirs, found = stream(java, their_output, options), stream(ours, our_output, options)
         what = f"streaming, {name}"

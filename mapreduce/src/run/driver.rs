@@ -186,11 +186,15 @@ impl Driver {
         }
         if self.talk == Talk::Hadoop {
             let Report { job_id, counters, output, fs_url, .. } = report;
-            let job_id = if job_id.is_empty() { "job_local_0001" } else { job_id };
             let output = match output.as_str() {
                 "" => String::new(),
+                path if job_id.is_empty() && !fs_url.starts_with("hdfs:") => {
+                    let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+                    format!("file:{}", path.display())
+                }
                 path => format!("{}{path}", fs_url.trim_end_matches('/')),
             };
+            let job_id = if job_id.is_empty() { "job_local_0001" } else { job_id };
             hadoop_lines::succeeded(job_id, counters, &output);
         } else {
             display::counters(&report.counters);

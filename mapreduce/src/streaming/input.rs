@@ -54,7 +54,13 @@ impl InputFormat for StreamInput {
 
     fn splits(&self, context: &SplitContext<'_>) -> Result<Vec<InputSplit>> {
         if self.0 != Format::Numbered {
-            return TextInput.splits(context);
+            let mut splits = TextInput.splits(context)?;
+            if splits.is_empty() {
+                // As in Hadoop the mapper hears that there is nothing: it may have something to say to that.
+                let description = "no bytes at all".to_owned();
+                splits.push(InputSplit { description, ..InputSplit::default() });
+            }
+            return Ok(splits);
         }
         let lines = context.conf.parsed_or(LINES_PER_MAP, 1u64)?;
         if lines == 0 {

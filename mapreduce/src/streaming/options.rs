@@ -250,7 +250,8 @@ impl Options {
         let environment = self.environment;
         let mapper = StreamMapper::new(mapper, format, environment.clone(), sorts);
         let numbered = mapper.numbers_keys();
-        let builder = Job::map(mapper).name("streamjob").inputs(self.inputs).output(self.output);
+        let builder =
+            Job::map(mapper).name("streamjob").inputs(self.inputs).output(self.output).reduces(1);
         let mut job = if sorts {
             let combiner = match &self.combiner {
                 Some(text) => Some(read("combiner", text)?),
@@ -333,7 +334,7 @@ Options, as Hadoop Streaming has them:
   -file FILE               Bring a local file or directory along; -files is the newer way
   -cacheFile, -cacheArchive URI#NAME
                            Bring a file or archive of the file system along
-  -numReduceTasks N        How many reduce tasks; 0 for none
+  -numReduceTasks N        How many reduce tasks, 1 unless said; 0 for none
   -partitioner CLASS       HashPartitioner or KeyFieldBasedPartitioner
   -inputformat CLASS       TextInputFormat, KeyValueTextInputFormat or NLineInputFormat
   -outputformat CLASS      TextOutputFormat or NullOutputFormat
