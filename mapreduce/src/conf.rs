@@ -40,6 +40,11 @@ pub const WHOLE_FILE_MAX_BYTES: &str = "hfs.input.wholefile.max.bytes";
 pub const OUTPUT_COMPRESS: &str = "mapreduce.output.fileoutputformat.compress";
 /// How: a Hadoop class or a short name (`mapreduce.output.fileoutputformat.compress.codec`).
 pub const OUTPUT_CODEC: &str = "mapreduce.output.fileoutputformat.compress.codec";
+/// What is compressed at once in sequence files, `NONE`, `RECORD` or `BLOCK`
+/// (`mapreduce.output.fileoutputformat.compress.type`).
+pub const OUTPUT_COMPRESS_TYPE: &str = "mapreduce.output.fileoutputformat.compress.type";
+/// Bytes of a sequence file's block before compression (`io.seqfile.compress.blocksize`).
+pub const SEQUENCE_BLOCK_BYTES: &str = "io.seqfile.compress.blocksize";
 /// Between key and value of text output (`mapreduce.output.textoutputformat.separator`).
 pub const TEXT_SEPARATOR: &str = "mapreduce.output.textoutputformat.separator";
 /// Between the fields of a key (`mapreduce.map.output.key.field.separator`).

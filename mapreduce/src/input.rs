@@ -18,10 +18,12 @@ use crate::conf::Conf;
 use crate::files::Files;
 
 pub use file_splits::{CurrentSplit, FileSplit};
+pub(crate) use file_splits::{file_splits, pieces};
 pub use fixed_length::{FixedLengthInput, FixedLengthReader, FixedRecord, FixedRecords};
 pub use key_value::{KeyValue, KeyValueReader, KeyValueTextInput, KeyValues};
 pub(crate) use n_lines::splits_by_lines;
 pub use n_lines::{NLineInput, NLineReader};
+pub(crate) use pack::Cut;
 pub use range::{RangeInput, RangeReader};
 pub use text::{FileRange, Line, Lines, TextInput, TextReader};
 pub use whole_file::{WholeFile, WholeFileInput, WholeFileReader};

@@ -21,6 +21,7 @@
 //! | counters | [`Context::increment`], and [`job_counters!`] for those with a type |
 //! | `TextInputFormat`, `KeyValueTextInputFormat`, `NLineInputFormat`, `FixedLengthInputFormat` | [`TextInput`], [`KeyValueTextInput`], [`NLineInput`], [`FixedLengthInput`]; [`WholeFileInput`] for files as records |
 //! | `CombineFileInputFormat` | every input of files packs small ones into common splits |
+//! | `SequenceFileInputFormat`, `SequenceFileOutputFormat`, `Writable` | [`SequenceFileInput`], [`SequenceFileOutput`], [`Writable`] |
 //! | compressed input, compressed output | [`Codec`], [`Builder::compress_output`] |
 //! | `mapreduce.map.input.file` | [`Context::input_split`] |
 //! | `MultipleInputs`, `MultipleOutputs`, `NullOutputFormat` | [`Both`], [`NamedOutput`], [`NullOutput`] |
@@ -51,6 +52,7 @@ mod partition;
 mod record;
 mod reducer;
 mod run;
+mod sequence;
 mod several;
 pub mod streaming;
 pub mod submit;
@@ -58,6 +60,7 @@ mod task;
 pub mod testing;
 mod values;
 mod words;
+mod writable;
 
 pub use anyhow::Result;
 pub use compress::Codec;
@@ -91,6 +94,10 @@ pub use run::{
     FinishedJob, JOB_ANNOUNCE, Jobs, SubmittedJob, TASK_SOCKET, run, run_jobs, run_verb,
     run_verb_jobs,
 };
+pub use sequence::{
+    SequenceFileInput, SequenceFileOutput, SequenceFileReader, SequenceFileWriter, SequenceRecords,
+};
 pub use several::{Both, BothInput, Side, Source};
 pub use values::Values;
 pub use words::{Words, words};
+pub use writable::Writable;

@@ -7,8 +7,8 @@ use std::path::Path;
 use hfs_mapreduce::files::Files;
 use hfs_mapreduce::{
     Codec, Context, Emit, FixedLengthInput, FixedRecord, Job, KeyValue, KeyValueTextInput, Line,
-    LocalOutcome, Mapper, NLineInput, Result, Sum, Text, TextInput, WholeFile, WholeFileInput,
-    conf, run_local, words,
+    LocalOutcome, Mapper, NLineInput, Result, SequenceFileInput, SequenceFileOutput, Sum, Text,
+    TextInput, WholeFile, WholeFileInput, conf, run_local, words,
 };
 
 fn run(job: &Job) -> Result<LocalOutcome> {
@@ -332,4 +332,60 @@ fn files_are_records() {
     assert_eq!(found, ["empty\t0", "one\t3000000", "two.gz\t4"]);
     let said = format!("{:#}", run(&job("none", "2999999")).unwrap_err());
     assert!(said.contains("in/one has 3000000 bytes"), "{said}");
+}
+
+/// Passes on what a sequence file holds.
+#[derive(Clone)]
+struct Again;
+
+impl Mapper for Again {
+    type Input = SequenceFileInput<Text, u64>;
+    type Key = Text;
+    type Value = u64;
+
+    fn map(&mut self, (word, count): (&[u8], u64), out: &mut impl Emit<Text, u64>) -> Result<()> {
+        out.emit(word, count)
+    }
+}
+
+#[test]
+fn a_sequence_file_holds_what_text_output_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let text: String = (0..50_000).map(|n| format!("w{} {}\n", n % 13, n * 7919 % 9973)).collect();
+    std::fs::write(path("in"), &text).unwrap();
+    let count = || Job::map(Count).combine(Sum).reduce(Sum).reduces(2).input(path("in"));
+    run(&count().output(path("text")).build().unwrap()).unwrap();
+    let expected = lines(Path::new(&path("text")));
+    for kind in ["NONE", "RECORD", "BLOCK"] {
+        let (stored, shown) = (path(&format!("stored-{kind}")), path(&format!("shown-{kind}")));
+        let job = count()
+            .output_format(SequenceFileOutput)
+            .compress_output(Codec::Zstd)
+            .set(conf::OUTPUT_COMPRESS_TYPE, kind)
+            .output(stored.as_str());
+        run(&job.build().unwrap()).unwrap();
+        assert_eq!(
+            files(Path::new(&stored)).into_keys().collect::<Vec<_>>(),
+            ["part-r-00000", "part-r-00001"]
+        );
+        let job = Job::map(Again).map_only().input(stored).output(shown.as_str()).build().unwrap();
+        run(&job).unwrap();
+        let (mut found, mut expected) = (lines(Path::new(&shown)), expected.clone());
+        found.sort();
+        expected.sort();
+        assert!(found == expected, "{kind}");
+    }
+    let wrong = count()
+        .output_format(SequenceFileOutput)
+        .compress_output(Codec::Zstd)
+        .set(conf::OUTPUT_COMPRESS_TYPE, "SOME")
+        .output(path("wrong"))
+        .build()
+        .unwrap();
+    assert!(format!("{:#}", run(&wrong).unwrap_err()).contains("NONE, RECORD or BLOCK"));
+    // A text file is no sequence file, and that is said with its name.
+    let job = Job::map(Again).map_only().input(path("in")).output(path("none")).build().unwrap();
+    let said = format!("{:#}", run(&job).unwrap_err());
+    assert!(said.contains("/in is damaged at byte 0") && said.contains("sequence file"), "{said}");
 }

@@ -25,18 +25,30 @@ enum Format {
     Lz4(Lz4),
 }
 
+impl Format {
+    fn new(codec: Codec, start: u64, end: u64) -> Self {
+        match codec {
+            Codec::Gzip => Self::Gzip(Box::new(Gzip::new(true))),
+            Codec::Deflate => Self::Gzip(Box::new(Gzip::new(false))),
+            Codec::Bzip2 => Self::Bzip2(Bzip2::new(start, end)),
+            Codec::Zstd => Self::Zstd(Box::new(Zstd::new())),
+            Codec::Lz4 => Self::Lz4(Lz4::new()),
+        }
+    }
+}
+
 impl Decoder {
     /// Decodes the bytes `start` to `end` of a file and, since a line may go on there, what follows. A
     /// format that can't be split must be read from its first byte.
     pub(crate) fn new(codec: Codec, path: &str, file: InputFile, start: u64, end: u64) -> Self {
-        let format = match codec {
-            Codec::Gzip => Format::Gzip(Box::new(Gzip::new(true))),
-            Codec::Deflate => Format::Gzip(Box::new(Gzip::new(false))),
-            Codec::Bzip2 => Format::Bzip2(Bzip2::new(start, end)),
-            Codec::Zstd => Format::Zstd(Box::new(Zstd::new())),
-            Codec::Lz4 => Format::Lz4(Lz4::new()),
-        };
+        let format = Format::new(codec, start, end);
         Self { source: Source::new(path, file, start), format }
+    }
+
+    /// Decodes bytes that were taken from a file at the byte `at`.
+    pub(crate) fn of_bytes(codec: Codec, path: &str, bytes: Vec<u8>, at: u64) -> Self {
+        let format = Format::new(codec, 0, u64::MAX);
+        Self { source: Source::of_bytes(path, bytes, at), format }
     }
 
     /// Appends decoded bytes; false at the end of the file. Some bytes may be appended even then, and

@@ -12,6 +12,8 @@ use super::Codec;
 
 /// Bytes of a zstd frame before compression. Frames are made whole, so this is memory of a writer.
 const ZSTD_FRAME_BYTES: usize = 4 << 20;
+/// Bytes of a block of Hadoop's LZ4 format. Its reader's buffer is 256 KiB and must hold a block that grew.
+const HADOOP_LZ4_BYTES: usize = 128 << 10;
 
 /// Compresses a file as it is written.
 pub(crate) struct Encoder(Format);
@@ -27,6 +29,8 @@ enum Format {
         empty: bool,
     },
     Lz4(Box<FrameEncoder<Vec<u8>>>),
+    /// What Hadoop's `Lz4Codec` writes.
+    HadoopLz4(Vec<u8>),
 }
 
 impl Encoder {
@@ -46,6 +50,14 @@ impl Encoder {
         })
     }
 
+    /// As Hadoop's class of this name writes it: for LZ4 it is not the format of `.lz4` files.
+    pub(crate) fn of_hadoop(codec: Codec) -> Self {
+        match codec {
+            Codec::Lz4 => Self(Format::HadoopLz4(Vec::new())),
+            other => Self::new(other),
+        }
+    }
+
     /// Takes bytes of the file before compression.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let written = match &mut self.0 {
@@ -53,6 +65,10 @@ impl Encoder {
             Format::Gzip(encoder) => encoder.write_all(bytes),
             Format::Bzip2(encoder) => encoder.write_all(bytes),
             Format::Lz4(encoder) => encoder.write_all(bytes),
+            Format::HadoopLz4(done) => {
+                bytes.chunks(HADOOP_LZ4_BYTES).for_each(|chunk| hadoop_lz4_block(chunk, done));
+                Ok(())
+            }
             Format::Zstd { frame, done, empty } => {
                 let mut rest = bytes;
                 while !rest.is_empty() {
@@ -78,6 +94,7 @@ impl Encoder {
             Format::Bzip2(encoder) => encoder.get_mut(),
             Format::Zstd { done, .. } => done,
             Format::Lz4(encoder) => encoder.get_mut(),
+            Format::HadoopLz4(done) => done,
         }
     }
 
@@ -96,8 +113,18 @@ impl Encoder {
                 Ok(done)
             }
             Format::Lz4(encoder) => encoder.finish().context(WHAT),
+            Format::HadoopLz4(done) => Ok(done),
         }
     }
+}
+
+/// Length before compression, length after it, data.
+fn hadoop_lz4_block(chunk: &[u8], out: &mut Vec<u8>) {
+    let packed = lz4_flex::block::compress(chunk);
+    for length in [chunk.len(), packed.len()] {
+        out.extend_from_slice(&(length as u32).to_be_bytes());
+    }
+    out.extend_from_slice(&packed);
 }
 
 fn end_frame(frame: &mut Vec<u8>, done: &mut Vec<u8>, empty: &mut bool) {

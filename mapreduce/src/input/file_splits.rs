@@ -71,7 +71,7 @@ struct SplitMessage {
 
 /// Cuts the input files and packs small ones into common splits. `cut` says where a file may be cut;
 /// empty files are left out.
-pub(super) fn file_splits(
+pub(crate) fn file_splits(
     context: &SplitContext<'_>,
     cut: impl Fn(&FileInfo) -> Result<Cut>,
 ) -> Result<Vec<InputSplit>> {
@@ -123,7 +123,7 @@ fn decode(split: &InputSplit) -> Result<SplitMessage> {
 }
 
 /// The file ranges of a split.
-pub(super) fn pieces(split: &InputSplit) -> Result<Vec<Piece>> {
+pub(crate) fn pieces(split: &InputSplit) -> Result<Vec<FileSplit>> {
     let message = decode(split)?;
     if message.pieces.len() > MAX_PIECES_IN_MESSAGE {
         bail!("the split names {} file ranges, too many for one task", message.pieces.len());

@@ -19,7 +19,7 @@ const MAX_HOSTS: usize = 3;
 
 /// Where a file may be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(crate) enum Cut {
     Anywhere,
     /// One task reads all of it.
     Nowhere,
