@@ -6,10 +6,12 @@ use std::path::Path;
 
 use hfs_mapreduce::files::Files;
 use hfs_mapreduce::{
-    Codec, Context, Emit, FixedLengthInput, FixedRecord, Job, KeyValue, KeyValueTextInput, Line,
-    LocalOutcome, Mapper, NLineInput, Result, SequenceFileInput, SequenceFileOutput, Sum, Text,
-    TextInput, WholeFile, WholeFileInput, conf, run_local, words,
+    BatchReader, Codec, Conf, Context, Emit, FixedLengthInput, FixedRecord, InputFormat, Job,
+    KeyValue, KeyValueTextInput, Line, LocalOutcome, Mapper, NLineInput, ReadCounts, Result,
+    SequenceFileInput, SequenceFileOutput, SplitContext, Sum, Text, TextInput, WholeFile,
+    WholeFileInput, conf, run_local, words,
 };
+use hfs_protocol::proto::task::InputSplit;
 
 fn run(job: &Job) -> Result<LocalOutcome> {
     run_local(job, &Files::Local, &|_| {})
@@ -388,4 +390,67 @@ fn a_sequence_file_holds_what_text_output_shows() {
     let job = Job::map(Again).map_only().input(path("in")).output(path("none")).build().unwrap();
     let said = format!("{:#}", run(&job).unwrap_err());
     assert!(said.contains("/in is damaged at byte 0") && said.contains("sequence file"), "{said}");
+}
+
+/// An input whose reader panics.
+#[derive(Clone, Default)]
+struct Broken;
+
+struct BrokenReader;
+
+impl InputFormat for Broken {
+    type Record<'a> = ();
+    type Batch<'a> = std::iter::Empty<()>;
+    type Reader = BrokenReader;
+
+    fn splits(&self, context: &SplitContext<'_>) -> Result<Vec<InputSplit>> {
+        TextInput.splits(context)
+    }
+
+    fn open(&self, _: &InputSplit, _: &Files, _: &Conf) -> Result<BrokenReader> {
+        Ok(BrokenReader)
+    }
+}
+
+impl BatchReader<Broken> for BrokenReader {
+    fn next_batch(&mut self) -> Result<Option<std::iter::Empty<()>>> {
+        panic!("the decoder met the impossible")
+    }
+
+    fn fraction(&self) -> f64 {
+        0.0
+    }
+
+    fn position(&self) -> String {
+        "the broken file".to_owned()
+    }
+
+    fn take_counts(&mut self) -> ReadCounts {
+        ReadCounts::default()
+    }
+}
+
+#[derive(Clone)]
+struct Nothing;
+
+impl Mapper for Nothing {
+    type Input = Broken;
+    type Key = ();
+    type Value = ();
+
+    fn map(&mut self, (): (), _: &mut impl Emit<(), ()>) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_reader_that_panics_fails_its_task_with_its_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("in"), "text").unwrap();
+    let job = Job::map(Nothing).map_only().input(path("in")).output(path("out")).build().unwrap();
+    let said = format!("{:#}", run(&job).unwrap_err());
+    assert!(said.contains("reading the broken file failed"), "{said}");
+    assert!(said.contains("the decoder met the impossible"), "{said}");
+    assert!(!Path::new(&path("out")).exists());
 }

@@ -79,7 +79,8 @@ fn run_mapper<M: Mapper>(
     out.context().reads(reader.current_split());
     guarded(|| mapper.setup(out.context())).context("the mapper's setup failed")?;
     loop {
-        let mapped = match reader.next_batch() {
+        // A reader is often the user's own code, and works on bytes from anywhere.
+        let mapped = match guarded(|| reader.next_batch()) {
             Ok(None) => break,
             Ok(Some(batch)) => Ok(guarded(|| mapper.map_batch(batch, out))),
             Err(error) => Err(error),
