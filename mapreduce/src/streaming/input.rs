@@ -6,8 +6,8 @@ use hfs_protocol::proto::task::InputSplit;
 use crate::conf::Conf;
 use crate::files::Files;
 use crate::input::{
-    BatchReader, InputFormat, Line, Lines, ReadCounts, SplitContext, TextInput, TextReader,
-    splits_by_lines,
+    BatchReader, CurrentSplit, InputFormat, Line, Lines, ReadCounts, SplitContext, TextInput,
+    TextReader, splits_by_lines,
 };
 
 /// Lines of a split of [`Format::Numbered`].
@@ -89,6 +89,10 @@ impl BatchReader<StreamInput> for StreamReader {
 
     fn take_counts(&mut self) -> ReadCounts {
         self.0.take_counts()
+    }
+
+    fn current_split(&self) -> CurrentSplit {
+        BatchReader::<TextInput>::current_split(&self.0)
     }
 }
 
