@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use super::Bench;
 use super::measure::{Row, Samples, Work};
+use super::site::Site;
 use crate::cluster::{Cluster, ClusterOptions, Lifetime};
 
 /// How long the processes settle before they are weighed.
@@ -22,11 +23,12 @@ pub fn run(bench: &Bench) -> Result<Vec<Row>> {
         let dir = bench.scratch.join(format!("cold-{run}"));
         let start = Instant::now();
         let mut cluster = Cluster::start(ClusterOptions {
-            program: Some(bench.binary.clone()),
+            program: Some(bench.site.binary.clone()),
             lifetime: Lifetime::WithParent,
             ..ClusterOptions::new(&dir)
         })?;
-        let fresh = Bench { fs_url: cluster.fs_url()?, ..bench.clone() };
+        let site = Site { fs_url: cluster.fs_url()?, ..bench.site.clone() };
+        let fresh = Bench { site, ..bench.clone() };
         fresh.hfs(&["touchz", "/first"])?;
         times.push(start.elapsed().as_secs_f64());
         std::thread::sleep(SETTLE);

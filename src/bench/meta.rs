@@ -10,9 +10,9 @@ use super::measure::{Row, Samples, Work};
 use super::{Bench, peers};
 
 /// What a `create` frame and its answer weigh on the wire, for the echo peer.
-const CHANGE_BYTES: (usize, usize) = (230, 130);
+pub(super) const CHANGE_BYTES: (usize, usize) = (230, 130);
 /// What a `getFileInfo` frame and its answer weigh.
-const READ_BYTES: (usize, usize) = (120, 130);
+pub(super) const READ_BYTES: (usize, usize) = (120, 130);
 
 /// The rows create+close, stat, rename, mkdirs, list and delete.
 ///
@@ -29,7 +29,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Row>> {
         for _ in 0..bench.connections {
             let mut config = ClientConfig::load()?;
             config.replication = 1;
-            clients.push(FileSystem::connect(bench.fs_url.as_str(), config).await?);
+            clients.push(FileSystem::connect(bench.site.fs_url.as_str(), config).await?);
         }
         anyhow::Ok(clients)
     })?;

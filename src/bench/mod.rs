@@ -1,32 +1,33 @@
 //! `hfs bench`: what hfs does against a peer in the same run, as ratios.
 //!
 //! [`measure`] runs two sides in turns; [`peers`] holds the least any implementation has to do (a relay, an
-//! echo). Each of the other modules is a group of rows. A figure alone says little on a shared machine; the
+//! echo). [`dfsio`] and [`nnbench`] are jobs with Hadoop's figures. Each of the other modules is a group of rows. A figure alone says little on a shared machine; the
 //! ratio travels.
 
 pub mod cluster;
+pub mod dfsio;
 pub mod jobs;
 pub mod limit;
 pub mod measure;
 pub mod meta;
+pub mod nnbench;
 pub mod peers;
+pub mod report;
 pub mod scheduler;
+pub mod site;
 pub mod storage;
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
+
+use site::Site;
 
 /// What the groups of rows share.
 #[derive(Debug, Clone)]
 pub struct Bench {
-    /// The `hfs` binary that is measured.
-    pub binary: PathBuf,
-    /// The file system the benchmark runs on.
-    pub fs_url: String,
-    /// The jobtracker's address.
-    pub jobtracker: String,
+    /// The cluster and the program that is measured.
+    pub site: Site,
     /// A local directory for samples and copies.
     pub scratch: PathBuf,
     /// Measured turns of each side.
@@ -42,34 +43,19 @@ pub struct Bench {
 }
 
 impl Bench {
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.binary);
-        command.args(args).env("HFS_FS", &self.fs_url).env("HFS_JOBTRACKER", &self.jobtracker);
-        command.stdin(Stdio::null());
-        command
-    }
-
-    /// Runs an `hfs` command and gives its standard output.
+    /// As [`Site::hfs`].
     ///
     /// # Errors
-    /// A command that ended with another code than 0, with what it said.
+    /// As there.
     pub fn hfs(&self, args: &[&str]) -> Result<Vec<u8>> {
-        let output = self.command(args).output().context("cannot run hfs")?;
-        if !output.status.success() {
-            bail!("`hfs {}` failed: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(output.stdout)
+        self.site.hfs(args)
     }
 
-    /// Runs an `hfs` command with its output thrown away unread.
+    /// As [`Site::hfs_to_null`].
     ///
     /// # Errors
-    /// A command that ended with another code than 0.
+    /// As there.
     pub fn hfs_to_null(&self, args: &[&str]) -> Result<()> {
-        let status = self.command(args).stdout(Stdio::null()).status().context("cannot run hfs")?;
-        if !status.success() {
-            bail!("`hfs {}` failed", args.join(" "));
-        }
-        Ok(())
+        self.site.hfs_to_null(args)
     }
 }

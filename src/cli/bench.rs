@@ -1,12 +1,15 @@
 //! `hfs bench`: figures, as ratios against a peer in the same run.
 
-use std::path::PathBuf;
+mod jobs;
+
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use super::global::GlobalArgs;
 use crate::bench::measure::Row;
+use crate::bench::site::Site;
 use crate::bench::{self, Bench};
 use crate::cluster::{Cluster, ClusterOptions, Lifetime};
 
@@ -29,7 +32,10 @@ enum Group {
 
 /// `hfs bench`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BenchCommand {
+    #[command(subcommand)]
+    job: Option<jobs::JobBench>,
     /// What to measure
     #[arg(value_enum, default_value = "all")]
     group: Group,
@@ -59,6 +65,9 @@ impl BenchCommand {
     /// # Errors
     /// A cluster that did not start, a command that failed, output that is wrong.
     pub fn run(self, global: &GlobalArgs) -> Result<()> {
+        if let Some(job) = self.job {
+            return job.run(global);
+        }
         if self.group == Group::Scheduler {
             let lines = bench::scheduler::run();
             if global.json {
@@ -68,28 +77,21 @@ impl BenchCommand {
             }
             return Ok(());
         }
-        let temporary;
-        let scratch = match &self.scratch {
-            Some(dir) => dir.clone(),
-            None => {
-                let name = format!("hfs-bench-{}", std::process::id());
-                temporary = TemporaryDir(std::env::temp_dir().join(name));
-                temporary.0.clone()
-            }
-        };
-        std::fs::create_dir_all(&scratch)
-            .with_context(|| format!("cannot make {}", scratch.display()))?;
+        let scratch = Scratch::new(self.scratch.as_deref())?;
         let binary = std::env::current_exe().context("cannot find the hfs program")?;
         let mut cluster = Cluster::start(ClusterOptions {
             program: Some(binary.clone()),
             lifetime: Lifetime::WithParent,
-            ..ClusterOptions::new(scratch.join("cluster"))
+            ..ClusterOptions::new(scratch.path().join("cluster"))
         })?;
         let bench = Bench {
-            binary,
-            fs_url: cluster.fs_url()?,
-            jobtracker: cluster.jobtracker()?.to_string(),
-            scratch,
+            site: Site {
+                binary,
+                fs_url: cluster.fs_url()?,
+                jobtracker: cluster.jobtracker()?.to_string(),
+                define: Vec::new(),
+            },
+            scratch: scratch.path().to_owned(),
             runs: usize::from(self.runs),
             megabytes: self.megabytes.max(1),
             operations: self.operations.max(self.connections),
@@ -124,12 +126,28 @@ impl BenchCommand {
     }
 }
 
-/// A directory that goes when the benchmark ends.
-struct TemporaryDir(PathBuf);
+/// Where a benchmark keeps its samples and its cluster.
+enum Scratch {
+    /// A directory that somebody named, and that stays.
+    Named(PathBuf),
+    /// A directory that goes when the benchmark ends.
+    Temporary(tempfile::TempDir),
+}
 
-impl Drop for TemporaryDir {
-    fn drop(&mut self) {
-        // A benchmark that failed has said so already; what is left in the temporary directory harms nobody.
-        std::fs::remove_dir_all(&self.0).ok();
+impl Scratch {
+    fn new(named: Option<&Path>) -> Result<Self> {
+        let Some(dir) = named else {
+            let made = tempfile::Builder::new().prefix("hfs-bench-").tempdir();
+            return Ok(Self::Temporary(made.context("cannot make a temporary directory")?));
+        };
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        Ok(Self::Named(dir.to_owned()))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Named(dir) => dir,
+            Self::Temporary(dir) => dir.path(),
+        }
     }
 }

@@ -24,7 +24,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use daemons::{Flags, Namenode};
 use global::GlobalArgs;
 
-use crate::jobs::wordcount;
+use crate::jobs::{bench as bench_jobs, wordcount};
 
 /// hfs: a distributed file system that speaks HDFS, and a MapReduce engine.
 #[derive(Debug, Parser)]
@@ -85,6 +85,12 @@ enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+    /// A job of `hfs bench`
+    #[command(name = bench_jobs::VERB, hide = true, disable_help_flag = true)]
+    BenchJob {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// The quickstart's job: count words
     #[command(name = wordcount::VERB, hide = true, disable_help_flag = true)]
     WordCountJob {
@@ -108,6 +114,7 @@ fn main_of(words: Vec<OsString>) -> ExitCode {
     // These have command lines of their own.
     let rest = || words.iter().skip(2).cloned().collect();
     match words.get(1).and_then(|word| word.to_str()) {
+        Some(bench_jobs::VERB) => return bench_jobs::main_of_verb(rest()),
         Some(wordcount::VERB) => return wordcount::main_of_verb(rest()),
         Some(streaming::VERB) => return streaming::main_of_verb(streaming::VERB, rest()),
         Some(hadoop::VERB) => return main_of_hadoop(rest()),
@@ -180,6 +187,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::HadoopShim(shim) => shim.run(),
         Command::Hadoop { words } => return Ok(main_of_hadoop(words)),
+        Command::BenchJob { arguments } => return Ok(bench_jobs::main_of_verb(arguments)),
         Command::WordCountJob { arguments } => return Ok(wordcount::main_of_verb(arguments)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hfs", &mut io::stdout());

@@ -5,6 +5,7 @@
 mod support;
 
 mod bad_input;
+mod bench;
 mod cluster;
 mod examples;
 mod faults;

@@ -1,0 +1,70 @@
+//! The jobs of `hfs bench`: a verb of the `hfs` program with one more word for which of them.
+//!
+//! - [`io`]: one file a map, written, read or appended to (Hadoop's `TestDFSIO`).
+//! - [`names`]: many small operations on names in each map (Hadoop's `NNBench`).
+//!
+//! What a task has measured is a line of the job's output: a name, a tab, and an object as JSON.
+
+pub mod io;
+pub mod names;
+mod pattern;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hfs_mapreduce::{Job, Result};
+
+/// The first argument that makes the `hfs` program itself a job of a benchmark.
+pub const VERB: &str = "bench-job";
+
+/// Runs one of the jobs that `hfs bench` measures.
+#[derive(Debug, clap::Args)]
+struct Arguments {
+    #[command(subcommand)]
+    job: Jobs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Jobs {
+    /// A file a map
+    Dfsio(io::Arguments),
+    /// Operations on names
+    Nnbench(names::Arguments),
+}
+
+fn job(arguments: Arguments) -> Result<Job> {
+    match arguments.job {
+        Jobs::Dfsio(arguments) => io::job(arguments),
+        Jobs::Nnbench(arguments) => names::job(arguments),
+    }
+}
+
+/// Runs a job out of the `hfs` program, whose first argument was [`VERB`].
+pub fn main_of_verb(arguments: Vec<OsString>) -> ExitCode {
+    hfs_mapreduce::run_verb(VERB, arguments, job)
+}
+
+/// Microseconds since the epoch, to compare what tasks on one machine or on machines with synchronous clocks saw.
+#[must_use]
+pub fn epoch_us() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Adds up how long some of the things took that a task did.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stopwatch(Duration);
+
+impl Stopwatch {
+    fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let done = work();
+        self.0 += begun.elapsed();
+        done
+    }
+
+    fn nanos(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+}

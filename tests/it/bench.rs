@@ -1,0 +1,147 @@
+//! The benchmarks that are jobs, tiny: their figures are of what was done, and nonsense is refused in a sentence.
+
+use serde_json::Value;
+
+use crate::support::{TestCluster, hfs_command, stderr, stdout};
+
+/// Runs a benchmark on the cluster; gives its figures.
+fn bench(cluster: &TestCluster, args: &[&str]) -> Vec<Value> {
+    let tracker = cluster.jobtracker();
+    let words = [&["bench"], args, &["--jobtracker", &tracker, "--json"]].concat();
+    serde_json::from_slice(&cluster.hfs(&words).unwrap()).unwrap()
+}
+
+#[test]
+fn dfsio_writes_appends_and_reads_what_it_wrote() {
+    let cluster = TestCluster::start().unwrap();
+    let all = "write,append,read,random-read,backward-read,skip-read";
+    let picture = cluster.scratch().join("run.svg");
+    let sizes = ["--files", "3", "--size", "300000", "--buffer", "70000", "--replication", "2"];
+    let more = ["--operations", all, "--skip", "1000", "--keep", "--dir", "/io", "--timeline"];
+    let args = [&["dfsio"], &sizes[..], &more, &[picture.to_str().unwrap()]].concat();
+    let figures = bench(&cluster, &args);
+    let operations: Vec<&str> = figures.iter().map(|f| f["operation"].as_str().unwrap()).collect();
+    assert_eq!(operations.join(","), all);
+    for one in &figures {
+        assert_eq!(
+            (one["files"].as_u64(), one["bytes"].as_u64()),
+            (Some(3), Some(900_000)),
+            "{one}"
+        );
+        assert!(one["throughput_mb_per_s"].as_f64().unwrap() > 0.0, "{one}");
+        assert!(one["slowest_mb_per_s"].as_f64() <= one["average_io_rate_mb_per_s"].as_f64());
+    }
+    assert_eq!(figures[0]["calls"], 15);
+    let listed = String::from_utf8(cluster.hfs(&["ls", "/io/io_data"]).unwrap()).unwrap();
+    let lines: Vec<&str> = listed.lines().filter(|line| line.contains("test_io_")).collect();
+    assert_eq!(lines.len(), 3, "{listed}");
+    assert!(lines.iter().all(|line| line.contains("600000") && line.contains(" 2 ")), "{listed}");
+    let drawn = std::fs::read_to_string(picture).unwrap();
+    assert!(drawn.matches("class=\"bar map").count() >= 18, "a bar for each map of six jobs");
+
+    // A later run reads what was kept; a file that is not the benchmark's is found out.
+    let again =
+        ["dfsio", "--files", "3", "--size", "1m", "--operations", "read", "--keep", "--dir", "/io"];
+    assert_eq!(bench(&cluster, &again)[0]["bytes"], 1_800_000);
+    let foreign = cluster.scratch().join("foreign");
+    std::fs::write(&foreign, vec![b'x'; 100_000]).unwrap();
+    cluster.hfs(&["put", "-f", foreign.to_str().unwrap(), "/io/io_data/test_io_1"]).unwrap();
+    let tracker = cluster.jobtracker();
+    let words = [&["bench"], &again[..], &["--jobtracker", &tracker]].concat();
+    let refused = cluster.hfs_fails(&words).unwrap();
+    assert!(refused.contains("/io/io_data/test_io_1"), "{refused}");
+}
+
+#[test]
+fn nnbench_makes_opens_renames_and_deletes_names() {
+    let cluster = TestCluster::start().unwrap();
+    let args = [
+        "nnbench",
+        "--maps",
+        "3",
+        "--files",
+        "20",
+        "--bytes",
+        "7",
+        "--read",
+        "--barrier",
+        "100ms",
+        "--dir",
+        "/nn",
+    ];
+    let figures = bench(&cluster, &args);
+    let operations = ["create_write", "open_read", "rename", "delete"];
+    assert_eq!(figures.len(), 2 * operations.len(), "each with its row against the echo");
+    for (pair, operation) in figures.chunks(2).zip(operations) {
+        let one = &pair[0];
+        assert_eq!(one["operation"], operation);
+        assert_eq!(
+            (one["succeeded"].as_u64(), one["errors"].as_u64()),
+            (Some(60), Some(0)),
+            "{one}"
+        );
+        assert_eq!(one["maps"], 3);
+        assert!(
+            one["tps"].as_f64().unwrap() > 0.0 && one["average_first_ms"].as_f64().unwrap() > 0.0
+        );
+        assert_eq!(pair[1]["peer"][0], "TCP echo", "{}", pair[1]);
+    }
+    assert!(cluster.hfs_fails(&["ls", "/nn"]).unwrap().contains("/nn"), "nothing is left behind");
+}
+
+#[test]
+fn a_cluster_of_its_own_is_gone_afterwards() {
+    let temp = tempfile::tempdir().unwrap();
+    let done = hfs_command(&[
+        "bench",
+        "dfsio",
+        "--files",
+        "2",
+        "--size",
+        "1000",
+        "--operations",
+        "write,read",
+    ])
+    .env("TMPDIR", temp.path())
+    .output()
+    .unwrap();
+    assert!(done.status.success(), "{}", stderr(&done));
+    let said = stdout(&done);
+    for line in
+        ["TestDFSIO : write", "TestDFSIO : read", "Throughput mb/sec", "IO rate std deviation"]
+    {
+        assert!(said.contains(line), "{line} is not in\n{said}");
+    }
+    assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn nonsense_is_refused_in_one_sentence_before_anything_starts() {
+    let temp = tempfile::tempdir().unwrap();
+    for (args, said) in [
+        (&["dfsio", "--files", "0"][..], "--files"),
+        (&["dfsio", "--size", "0"], "--size"),
+        (&["dfsio", "--buffer", "0"], "--buffer"),
+        (&["dfsio", "--buffer", "9g"], "--buffer"),
+        (&["dfsio", "--replication", "0"], "--replication"),
+        (&["dfsio", "--skip", "5"], "--skip"),
+        (&["dfsio", "--operations", "read"], "read needs files"),
+        (&["dfsio", "--keep"], "--keep"),
+        (&["dfsio", "--dir", "/"], "--dir"),
+        (&["dfsio", "--dir", "x"], "--dir"),
+        (&["dfsio", "--timeline", "/nowhere/x.svg"], "/nowhere"),
+        (&["nnbench", "--maps", "0"], "--maps"),
+        (&["nnbench", "--files", "0"], "--files"),
+        (&["nnbench", "--bytes", "2g"], "--bytes"),
+        (&["nnbench", "--replication", "0"], "--replication"),
+        (&["nnbench", "--block-size", "1000"], "--block-size"),
+        (&["nnbench", "--operations", "delete"], "delete needs files"),
+    ] {
+        let words = [&["bench"], args].concat();
+        let refused = hfs_command(&words).env("TMPDIR", temp.path()).output().unwrap();
+        let told = stderr(&refused);
+        assert!(!refused.status.success(), "{args:?}");
+        assert!(told.contains(said) && told.lines().count() == 1, "{args:?}: {told}");
+    }
+    assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0, "nothing was started");
+}
