@@ -1,7 +1,7 @@
 //! `hfs bench`: what hfs does against a peer in the same run, as ratios.
 //!
 //! [`measure`] runs two sides in turns; [`peers`] holds the least any implementation has to do (a relay, an
-//! echo). [`dfsio`] and [`nnbench`] are jobs with Hadoop's figures. Each of the other modules is a group of rows. A figure alone says little on a shared machine; the
+//! echo). [`dfsio`], [`nnbench`] and [`mrbench`] are jobs with Hadoop's figures. Each of the other modules is a group of rows. A figure alone says little on a shared machine; the
 //! ratio travels.
 
 pub mod cluster;
@@ -10,6 +10,7 @@ pub mod jobs;
 pub mod limit;
 pub mod measure;
 pub mod meta;
+pub mod mrbench;
 pub mod nnbench;
 pub mod peers;
 pub mod report;

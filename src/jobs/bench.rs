@@ -1,11 +1,13 @@
 //! The jobs of `hfs bench`: a verb of the `hfs` program with one more word for which of them.
 //!
 //! - [`io`]: one file a map, written, read or appended to (Hadoop's `TestDFSIO`).
+//! - [`lines`]: the small job that is run many times (Hadoop's `MRBench`).
 //! - [`names`]: many small operations on names in each map (Hadoop's `NNBench`).
 //!
 //! What a task has measured is a line of the job's output: a name, a tab, and an object as JSON.
 
 pub mod io;
+pub mod lines;
 pub mod names;
 mod pattern;
 
@@ -31,12 +33,15 @@ enum Jobs {
     Dfsio(io::Arguments),
     /// Operations on names
     Nnbench(names::Arguments),
+    /// A small job
+    Mrbench(lines::Arguments),
 }
 
 fn job(arguments: Arguments) -> Result<Job> {
     match arguments.job {
         Jobs::Dfsio(arguments) => io::job(arguments),
         Jobs::Nnbench(arguments) => names::job(arguments),
+        Jobs::Mrbench(arguments) => lines::job(arguments),
     }
 }
 

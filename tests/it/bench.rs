@@ -90,6 +90,24 @@ fn nnbench_makes_opens_renames_and_deletes_names() {
 }
 
 #[test]
+fn mrbench_runs_small_jobs_in_a_row() {
+    let cluster = TestCluster::start().unwrap();
+    let picture = cluster.scratch().join("run.svg");
+    let sizes =
+        ["--runs", "3", "--maps", "3", "--reduces", "2", "--lines", "5", "--order", "random"];
+    let args = [&["mrbench"], &sizes[..], &["--timeline", picture.to_str().unwrap()]].concat();
+    let figures = bench(&cluster, &args);
+    let one = &figures[0];
+    assert_eq!((figures.len(), one["data_lines"].as_u64()), (1, Some(15)), "{one}");
+    assert_eq!(one["times_ms"].as_array().unwrap().len(), 3);
+    assert!(one["least_ms"].as_f64().unwrap() > 0.0);
+    assert!(one["least_ms"].as_f64() <= one["average_ms"].as_f64(), "{one}");
+    let drawn = std::fs::read_to_string(picture).unwrap();
+    assert!(drawn.matches("class=\"bar map").count() >= 9, "three maps of each of three jobs");
+    assert!(drawn.matches("class=\"bar reduce").count() >= 6, "two reduces of each");
+}
+
+#[test]
 fn a_cluster_of_its_own_is_gone_afterwards() {
     let temp = tempfile::tempdir().unwrap();
     let done = hfs_command(&[
@@ -130,6 +148,9 @@ fn nonsense_is_refused_in_one_sentence_before_anything_starts() {
         (&["dfsio", "--dir", "/"], "--dir"),
         (&["dfsio", "--dir", "x"], "--dir"),
         (&["dfsio", "--timeline", "/nowhere/x.svg"], "/nowhere"),
+        (&["mrbench", "--runs", "0"], "--runs"),
+        (&["mrbench", "--reduces", "0"], "--reduces"),
+        (&["mrbench", "--lines", "100001"], "--lines"),
         (&["nnbench", "--maps", "0"], "--maps"),
         (&["nnbench", "--files", "0"], "--files"),
         (&["nnbench", "--bytes", "2g"], "--bytes"),

@@ -1,6 +1,6 @@
-//! The benchmarks that are jobs: `hfs bench dfsio` and `hfs bench nnbench`.
+//! The benchmarks that are jobs: `hfs bench dfsio`, `nnbench` and `mrbench`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,7 +10,7 @@ use hfs_daemon::config::{parse_duration, parse_size};
 use super::{GlobalArgs, Scratch};
 use crate::bench::report::{Report, Show};
 use crate::bench::site::Site;
-use crate::bench::{dfsio, nnbench};
+use crate::bench::{dfsio, mrbench, nnbench};
 use crate::cluster::{Cluster, ClusterOptions, Lifetime};
 use crate::jobs::bench::{io, names};
 
@@ -21,6 +21,8 @@ pub enum JobBench {
     Dfsio(Dfsio),
     /// Namespace operations of many maps at once: Hadoop's NNBench
     Nnbench(Nnbench),
+    /// The time of small jobs in a row: Hadoop's MRBench
+    Mrbench(Mrbench),
 }
 
 /// Where the benchmark runs and what it leaves.
@@ -112,6 +114,28 @@ pub struct Nnbench {
     place: Place,
 }
 
+/// `hfs bench mrbench`.
+#[derive(Debug, Args)]
+pub struct Mrbench {
+    /// Jobs, one after the other
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    runs: u32,
+    /// Maps of each
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    maps: u32,
+    /// Reduces of each
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    reduces: u32,
+    /// Lines of each map
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    lines: u32,
+    /// The order in which the lines are handed in
+    #[arg(long, value_enum, default_value = "ascending")]
+    order: mrbench::Order,
+    #[command(flatten)]
+    place: Place,
+}
+
 impl JobBench {
     /// Runs the benchmark and prints what it tells.
     ///
@@ -133,7 +157,7 @@ impl JobBench {
                 options.check()?;
                 asked
                     .place
-                    .run(&options.dir, global, &|site, show| dfsio::run(site, &options, show))
+                    .run(&options.dir, global, &|site, _, show| dfsio::run(site, &options, show))
             }
             Self::Nnbench(asked) => {
                 let options = nnbench::Options {
@@ -151,14 +175,28 @@ impl JobBench {
                 options.check()?;
                 asked
                     .place
-                    .run(&options.dir, global, &|site, show| nnbench::run(site, &options, show))
+                    .run(&options.dir, global, &|site, _, show| nnbench::run(site, &options, show))
+            }
+            Self::Mrbench(asked) => {
+                let options = mrbench::Options {
+                    runs: asked.runs,
+                    maps: asked.maps,
+                    reduces: asked.reduces,
+                    lines: asked.lines,
+                    order: asked.order,
+                    dir: asked.place.dir("MRBench"),
+                };
+                options.check()?;
+                asked.place.run(&options.dir, global, &|site, scratch, show| {
+                    mrbench::run(site, &options, scratch, show)
+                })
             }
         }
     }
 }
 
-/// What runs on a site, shows reports, and gives the ids of its jobs.
-type Work<'a> = &'a dyn Fn(&Site, Show<'_>) -> Result<Vec<String>>;
+/// What runs on a site with a local directory, shows reports, and gives the ids of its jobs.
+type Work<'a> = &'a dyn Fn(&Site, &Path, Show<'_>) -> Result<Vec<String>>;
 
 impl Place {
     fn dir(&self, name: &str) -> String {
@@ -197,7 +235,7 @@ impl Place {
         };
         if let Some(jobtracker) = &self.jobtracker {
             let site = of(global.fs_url(&global.client_config()?)?, jobtracker.clone());
-            return self.measure(&site, dir, global, work);
+            return self.measure(&site, scratch.path(), dir, global, work);
         }
         let mut cluster = Cluster::start(ClusterOptions {
             program: Some(binary.clone()),
@@ -205,11 +243,18 @@ impl Place {
             ..ClusterOptions::new(scratch.path().join("cluster"))
         })?;
         let site = of(cluster.fs_url()?, cluster.jobtracker()?.to_string());
-        let measured = self.measure(&site, dir, global, work);
+        let measured = self.measure(&site, scratch.path(), dir, global, work);
         measured.and(cluster.stop())
     }
 
-    fn measure(&self, site: &Site, dir: &str, global: &GlobalArgs, work: Work<'_>) -> Result<()> {
+    fn measure(
+        &self,
+        site: &Site,
+        scratch: &Path,
+        dir: &str,
+        global: &GlobalArgs,
+        work: Work<'_>,
+    ) -> Result<()> {
         let mut all = Vec::new();
         let mut show = |report: Report| {
             if !global.json {
@@ -218,7 +263,7 @@ impl Place {
             all.push(report.json);
             Ok(())
         };
-        let jobs = work(site, &mut show)?;
+        let jobs = work(site, scratch, &mut show)?;
         if let Some(file) = &self.timeline {
             site.draw(&jobs, file)?;
         }
