@@ -1,7 +1,7 @@
 //! `hfs bench`: what hfs does against a peer in the same run, as ratios.
 //!
 //! [`measure`] runs two sides in turns; [`peers`] holds the least any implementation has to do (a relay, an
-//! echo). [`dfsio`], [`nnbench`] and [`mrbench`] are jobs with Hadoop's figures. Each of the other modules is a group of rows. A figure alone says little on a shared machine; the
+//! echo). [`dfsio`], [`nnbench`] and [`mrbench`] are jobs with Hadoop's figures, [`shuffle`] is one with its own. Each of the other modules is a group of rows. A figure alone says little on a shared machine; the
 //! ratio travels.
 
 pub mod cluster;
@@ -15,6 +15,7 @@ pub mod nnbench;
 pub mod peers;
 pub mod report;
 pub mod scheduler;
+pub mod shuffle;
 pub mod site;
 pub mod storage;
 

@@ -1,5 +1,6 @@
 //! Where a benchmark runs, and how it runs commands and jobs there: through the `hfs` program, as users do.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -30,11 +31,28 @@ pub struct JobRun {
     pub id: String,
     /// From the start of the driver program to its end.
     pub took: Duration,
+    counters: BTreeMap<(String, String), i64>,
+}
+
+impl JobRun {
+    /// A counter over all tasks; 0 for one that nobody increased.
+    #[must_use]
+    pub fn counter(&self, group: &str, name: &str) -> i64 {
+        self.counters.get(&(group.to_owned(), name.to_owned())).copied().unwrap_or(0)
+    }
 }
 
 #[derive(Deserialize)]
 struct Told {
     job_id: String,
+    counters: Vec<ToldCounter>,
+}
+
+#[derive(Deserialize)]
+struct ToldCounter {
+    group: String,
+    name: String,
+    value: i64,
 }
 
 impl Site {
@@ -93,7 +111,8 @@ impl Site {
         let told = self.hfs(&words)?;
         let took = begun.elapsed();
         let told: Told = serde_json::from_slice(&told).context("a job's report is no JSON")?;
-        Ok(JobRun { id: told.job_id, took })
+        let counters = told.counters.into_iter().map(|c| ((c.group, c.name), c.value)).collect();
+        Ok(JobRun { id: told.job_id, took, counters })
     }
 
     /// What the tasks of a job have measured: the lines of its output, each a name, a tab and an object.

@@ -3,6 +3,7 @@
 //! - [`io`]: one file a map, written, read or appended to (Hadoop's `TestDFSIO`).
 //! - [`lines`]: the small job that is run many times (Hadoop's `MRBench`).
 //! - [`names`]: many small operations on names in each map (Hadoop's `NNBench`).
+//! - [`shuffle`]: records of given sizes from every map to every reduce.
 //!
 //! What a task has measured is a line of the job's output: a name, a tab, and an object as JSON.
 
@@ -10,6 +11,7 @@ pub mod io;
 pub mod lines;
 pub mod names;
 mod pattern;
+pub mod shuffle;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -35,6 +37,8 @@ enum Jobs {
     Nnbench(names::Arguments),
     /// A small job
     Mrbench(lines::Arguments),
+    /// Records from every map to every reduce
+    Shuffle(shuffle::Arguments),
 }
 
 fn job(arguments: Arguments) -> Result<Job> {
@@ -42,6 +46,7 @@ fn job(arguments: Arguments) -> Result<Job> {
         Jobs::Dfsio(arguments) => io::job(arguments),
         Jobs::Nnbench(arguments) => names::job(arguments),
         Jobs::Mrbench(arguments) => lines::job(arguments),
+        Jobs::Shuffle(arguments) => shuffle::job(arguments),
     }
 }
 

@@ -90,6 +90,30 @@ fn nnbench_makes_opens_renames_and_deletes_names() {
 }
 
 #[test]
+fn shuffle_moves_every_record_once() {
+    let cluster = TestCluster::start().unwrap();
+    let sizes = [
+        "--maps",
+        "3",
+        "--reduces",
+        "2",
+        "--size",
+        "100k",
+        "--key-bytes",
+        "9",
+        "--value-bytes",
+        "41",
+    ];
+    let figures = bench(&cluster, &[&["shuffle"], &sizes[..]].concat());
+    let one = &figures[0];
+    let records = 3 * (102_400 / 50);
+    assert_eq!((figures.len(), one["records"].as_i64()), (1, Some(records)), "{one}");
+    assert!(one["shuffled_bytes"].as_i64().unwrap() >= records * 50, "{one}");
+    assert!(one["shuffle_s"].as_f64() >= one["after_maps_s"].as_f64(), "{one}");
+    assert!(one["shuffle_mb_per_s"].as_f64().unwrap() > 0.0, "{one}");
+}
+
+#[test]
 fn mrbench_runs_small_jobs_in_a_row() {
     let cluster = TestCluster::start().unwrap();
     let picture = cluster.scratch().join("run.svg");
@@ -148,6 +172,11 @@ fn nonsense_is_refused_in_one_sentence_before_anything_starts() {
         (&["dfsio", "--dir", "/"], "--dir"),
         (&["dfsio", "--dir", "x"], "--dir"),
         (&["dfsio", "--timeline", "/nowhere/x.svg"], "/nowhere"),
+        (&["shuffle", "--maps", "0"], "--maps"),
+        (&["shuffle", "--reduces", "0"], "--reduces"),
+        (&["shuffle", "--key-bytes", "0"], "--key-bytes"),
+        (&["shuffle", "--value-bytes", "2m"], "--value-bytes"),
+        (&["shuffle", "--size", "99"], "--size"),
         (&["mrbench", "--runs", "0"], "--runs"),
         (&["mrbench", "--reduces", "0"], "--reduces"),
         (&["mrbench", "--lines", "100001"], "--lines"),

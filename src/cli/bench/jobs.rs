@@ -1,4 +1,4 @@
-//! The benchmarks that are jobs: `hfs bench dfsio`, `nnbench` and `mrbench`.
+//! The benchmarks that are jobs: `hfs bench dfsio`, `nnbench`, `mrbench` and `shuffle`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use hfs_daemon::config::{parse_duration, parse_size};
 use super::{GlobalArgs, Scratch};
 use crate::bench::report::{Report, Show};
 use crate::bench::site::Site;
-use crate::bench::{dfsio, mrbench, nnbench};
+use crate::bench::{dfsio, mrbench, nnbench, shuffle};
 use crate::cluster::{Cluster, ClusterOptions, Lifetime};
 use crate::jobs::bench::{io, names};
 
@@ -23,6 +23,8 @@ pub enum JobBench {
     Nnbench(Nnbench),
     /// The time of small jobs in a row: Hadoop's MRBench
     Mrbench(Mrbench),
+    /// Throughput of the shuffle between maps and reduces
+    Shuffle(Shuffle),
 }
 
 /// Where the benchmark runs and what it leaves.
@@ -136,6 +138,28 @@ pub struct Mrbench {
     place: Place,
 }
 
+/// `hfs bench shuffle`.
+#[derive(Debug, Args)]
+pub struct Shuffle {
+    /// Maps
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    maps: u32,
+    /// Reduces
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    reduces: u32,
+    /// Bytes of keys and values that each map makes
+    #[arg(long, default_value = "64m", value_name = "BYTES", value_parser = parse_size)]
+    size: u64,
+    /// Bytes of a key
+    #[arg(long, default_value = "10", value_name = "BYTES", value_parser = parse_size)]
+    key_bytes: u64,
+    /// Bytes of a value
+    #[arg(long, default_value = "90", value_name = "BYTES", value_parser = parse_size)]
+    value_bytes: u64,
+    #[command(flatten)]
+    place: Place,
+}
+
 impl JobBench {
     /// Runs the benchmark and prints what it tells.
     ///
@@ -176,6 +200,20 @@ impl JobBench {
                 asked
                     .place
                     .run(&options.dir, global, &|site, _, show| nnbench::run(site, &options, show))
+            }
+            Self::Shuffle(asked) => {
+                let options = shuffle::Options {
+                    maps: asked.maps,
+                    reduces: asked.reduces,
+                    bytes: asked.size,
+                    key_bytes: asked.key_bytes,
+                    value_bytes: asked.value_bytes,
+                    dir: asked.place.dir("Shuffle"),
+                };
+                options.check()?;
+                asked
+                    .place
+                    .run(&options.dir, global, &|site, _, show| shuffle::run(site, &options, show))
             }
             Self::Mrbench(asked) => {
                 let options = mrbench::Options {
