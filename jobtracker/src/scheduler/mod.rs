@@ -141,6 +141,8 @@ enum Timer {
     Look(JobId),
     /// A job's reduces are owed news of outputs.
     Feed(JobId),
+    /// All free workers are to be offered again.
+    Offer,
     /// A worker's time on the blacklist may be over.
     Blacklist(WorkerKey),
 }
@@ -167,6 +169,8 @@ pub struct Scheduler {
     fresh: BTreeSet<WorkerKey>,
     /// Something changed that may make any free slot useful.
     offer_all: bool,
+    /// When (steady clock) all free workers were last offered.
+    walked_ms: u64,
     /// Workers that are kept for a job until its large task fits.
     reserved: BTreeMap<WorkerKey, JobId>,
     /// Jobs whose tasks have moved since reduces were last opened.
@@ -200,6 +204,7 @@ impl Scheduler {
             timers: BTreeSet::new(),
             fresh: BTreeSet::new(),
             offer_all: false,
+            walked_ms: 0,
             reserved: BTreeMap::new(),
             moved: BTreeSet::new(),
             bereft: BTreeSet::new(),
@@ -365,7 +370,7 @@ impl Scheduler {
                 Timer::Silent(worker) => self.check_silent(now, worker, out),
                 Timer::Away(worker) => self.check_away(now, worker, out),
                 Timer::Attempt(attempt) => self.check_attempt(now, attempt, out),
-                Timer::HeldBack(_) => self.offer_all = true,
+                Timer::HeldBack(_) | Timer::Offer => self.offer_all = true,
                 Timer::Slot(worker, attempt) => self.free_slot(worker, attempt, out),
                 Timer::NoWorkers(job) => self.check_no_workers(now, job, out),
                 Timer::Look(job) => self.look(now, job, out),

@@ -10,6 +10,11 @@ use crate::history::record::{Entry, Launched};
 use crate::job::{Attempt, AttemptEnd, AttemptState, Job, Locality, Running};
 use crate::workers::{Room, Worker, WorkerKey, Workers};
 
+/// So many free workers are all offered as often as something changes.
+const WALK_FREELY: usize = 256;
+/// More than those once in so many milliseconds. Workers whose slots become free are offered at once.
+const WALK_PAUSE_MS: u64 = 50;
+
 /// A task that was taken from its queue for a slot, or one that is raced.
 pub(super) struct Choice {
     pub(super) task: TaskId,
@@ -46,7 +51,7 @@ impl Scheduler {
             .into_iter()
             .filter_map(|key| Some((self.workers.get(key)?.load(), key)))
             .collect();
-        let all = std::mem::take(&mut self.offer_all);
+        let all = std::mem::take(&mut self.offer_all) && self.may_walk(now);
         let mut last = None;
         while !self.shares.idle() {
             // A worker that takes an attempt comes again, behind all that have less: the walk goes
@@ -60,6 +65,18 @@ impl Scheduler {
                 fresh.insert((load + 1, key));
             }
         }
+    }
+
+    /// Whether all free workers may be offered now. Where they are many, too small for what waits, and
+    /// every failure asks for another look, those looks would take all the time there is.
+    fn may_walk(&mut self, now: Now) -> bool {
+        let next_ms = self.walked_ms.saturating_add(WALK_PAUSE_MS);
+        if now.steady_ms < next_ms && self.workers.free_count() > WALK_FREELY {
+            self.set_timer(next_ms, Timer::Offer);
+            return false;
+        }
+        self.walked_ms = now.steady_ms;
+        true
     }
 
     /// Reduces may start when some maps are done or all are placed. When that becomes so, slots

@@ -279,6 +279,12 @@ impl Workers {
         self.free.iter().filter_map(|(_, key)| Some((*key, self.all.get(key)?)))
     }
 
+    /// How many of those there are.
+    #[must_use]
+    pub fn free_count(&self) -> usize {
+        self.free.len()
+    }
+
     /// The next of them in the order of load, after this one. A worker that takes an attempt moves on
     /// in that order, so a walk meets it again, behind all that have less.
     #[must_use]
