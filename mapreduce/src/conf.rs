@@ -77,6 +77,13 @@ pub const JOB_NAME: &str = "mapreduce.job.name";
 /// Fetches that a reducer runs at once (`mapreduce.reduce.shuffle.parallelcopies`).
 pub const PARALLEL_COPIES: &str = "mapreduce.reduce.shuffle.parallelcopies";
 
+/// A shuffle server that sends (nearly) nothing for so many milliseconds is given up
+/// (`mapreduce.reduce.shuffle.read.timeout`).
+pub const SHUFFLE_READ_TIMEOUT_MS: &str = "mapreduce.reduce.shuffle.read.timeout";
+/// How long a connection to a shuffle server may take to come about, milliseconds
+/// (`mapreduce.reduce.shuffle.connect.timeout`).
+pub const SHUFFLE_CONNECT_TIMEOUT_MS: &str = "mapreduce.reduce.shuffle.connect.timeout";
+
 /// Properties of a job, its defaults included only as the defaults of the getters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Conf {

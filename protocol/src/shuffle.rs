@@ -17,8 +17,8 @@
 //! varints), key, value. The CRC-32 of a run covers its bytes and is checked by whoever reads it.
 //!
 //! # Fetch
-//! A reducer keeps a TCP connection open to a worker's shuffle server and sends [`FetchRequest`]s,
-//! several ahead if it likes. They are answered in order: a [`FetchAnswer`], and after
+//! A reducer keeps at most two TCP connections open to a worker's shuffle server and sends
+//! [`FetchRequest`]s, up to 64 of them ahead where runs are small. They are answered in order: a [`FetchAnswer`], and after
 //! [`FetchAnswer::Found`] the bytes of the run from the requested offset on, sent from the file.
 //! A broken fetch goes on at the offset it had reached.
 
@@ -26,7 +26,8 @@ mod fetch;
 mod segment;
 
 pub use fetch::{
-    FetchAnswer, FetchError, FetchRequest, MAX_ATTEMPT_ID_BYTES, MAX_MESSAGE_BYTES, RefusalReason,
+    ANSWER_HEAD_BYTES, FetchAnswer, FetchError, FetchRequest, MAX_ATTEMPT_ID_BYTES,
+    MAX_MESSAGE_BYTES, RefusalReason,
 };
 pub use segment::{
     ENTRY_BYTES, FOOTER_BYTES, HEADER, MAX_PARTITIONS, PartitionEntry, SegmentError, SegmentIndex,

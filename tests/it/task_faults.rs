@@ -3,11 +3,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::Output;
 
 use hfs::cluster::{ClusterOptions, Node, Role};
 
-use crate::jobs::{maps_done, put_text, run_example, spawn_example};
+use crate::jobs::{assert_counts, maps_done, put_text, run_example, spawn_example};
 use crate::support::{TestCluster, eventually, stderr};
 
 /// The newest job as `hfs job status --json` shows it.
@@ -231,4 +232,139 @@ fn fault_46_processes_that_a_task_leaves_behind_are_ended() {
     }
     let words = cluster.hfs(&["cat", "/out/part-r-00000"]).unwrap();
     assert_eq!(String::from_utf8(words).unwrap().lines().count(), 4);
+}
+
+/// Every segment that finished maps have left in the workers' directories.
+fn segments(cluster: &TestCluster) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for worker in 1..=2 {
+        let jobs = cluster.cluster.data_dir(Node::new(Role::Worker, worker)).join("jobs");
+        let entries = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten();
+        for attempt in entries(jobs).flat_map(|job| entries(job.path())) {
+            let segment = attempt.path().join("map-output");
+            if segment.exists() {
+                found.push(segment);
+            }
+        }
+    }
+    found
+}
+
+/// FAULTS 47: map output is cut and changed on its disk before anybody reads it. Reducers on both nodes, the one that
+/// has it and the one that fetches it, see that; its maps run again, and the counts are right.
+#[test]
+fn fault_47_segments_damaged_on_disk_are_made_again() {
+    let cluster = TestCluster::start_with(|options| {
+        ClusterOptions { workers: Some(2), ..options }.setting(Role::Worker, "slots", 1)
+    })
+    .unwrap();
+    let expected = put_text(&cluster);
+    // One map at a time on each worker, and reduces after the last: what is done first is not read for a while.
+    let args = ["--delay-ms", "1500", "--reduces", "2", "/in", "/out"];
+    let job = spawn_example(&cluster, "slow_wordcount", &args);
+    eventually("two maps have ended", || maps_done(&cluster).filter(|done| *done >= 2)).unwrap();
+    let damaged = segments(&cluster);
+    assert!(damaged.len() >= 2, "{damaged:?}");
+    for (number, segment) in damaged.iter().enumerate() {
+        let mut bytes = std::fs::read(segment).unwrap();
+        if number == 0 {
+            bytes.truncate(bytes.len() / 2);
+        } else {
+            let middle = bytes.len() / 3;
+            bytes[middle] ^= 0x20;
+        }
+        std::fs::write(segment, bytes).unwrap();
+    }
+    let done = job.wait_with_output().unwrap();
+    assert!(done.status.success(), "{}", stderr(&done));
+    assert_counts(&cluster, "/out", &expected);
+    let job = newest_job(&cluster).unwrap();
+    let attempts = job["attempts"].as_array().unwrap();
+    let of_maps =
+        attempts.iter().filter(|attempt| attempt["attempt"].as_str().unwrap().contains("_m_"));
+    let maps = job["maps"]["total"].as_u64().unwrap() as usize;
+    assert!(of_maps.count() >= maps + damaged.len(), "maps ran again: {attempts:?}");
+}
+
+/// FAULTS 48: nine of ten records have one key, and they are many times what a task may hold. The reduce that gets
+/// them sees them one by one; its memory is watched.
+#[test]
+fn fault_48_one_key_with_most_of_the_records_needs_no_more_memory() {
+    let cluster = TestCluster::start_with(|options| ClusterOptions {
+        datanodes: Some(1),
+        workers: Some(1),
+        ..options
+    })
+    .unwrap();
+    let local = cluster.scratch().join("text");
+    let mut text = std::io::BufWriter::new(std::fs::File::create(&local).unwrap());
+    let padding = "x".repeat(2000);
+    const LINES: usize = 60_000;
+    for number in 0..LINES {
+        let key = if number % 10 == 0 { number } else { 1 };
+        writeln!(text, "{padding}{key}").unwrap();
+    }
+    drop(text);
+    cluster.hfs(&["mkdir", "-p", "/in"]).unwrap();
+    let put = ["put", "-D", "dfs.blocksize=32m", local.to_str().unwrap(), "/in/a"];
+    cluster.hfs(&put).unwrap();
+    // Nothing fails here: the example is used for its plain counts, without a combiner.
+    let limits =
+        "mapreduce.task.io.sort.mb=8,mapreduce.map.memory.mb=64,mapreduce.reduce.memory.mb=64";
+    let mut args: Vec<&str> = limits.split(',').flat_map(|limit| ["-D", limit]).collect();
+    args.extend(["--mode", "error", "--at", "nowhere", "--reduces", "2", "/in", "/out"]);
+    let done = run_example(&cluster, "fail", &args);
+    assert!(done.status.success(), "{}", stderr(&done));
+    let output = cluster.hfs(&["cat", "/out/part-r-*"]).unwrap();
+    let output = String::from_utf8(output).unwrap();
+    assert_eq!(output.lines().count(), 1 + LINES / 10);
+    let most = format!("{padding}1\t{}", LINES / 10 * 9);
+    assert!(output.lines().any(|line| line == most), "the counts of the key are not right");
+    let job = newest_job(&cluster).unwrap();
+    assert_eq!(job["maps"]["failedAttempts"], 0);
+    assert_eq!(job["reduces"]["failedAttempts"], 0);
+    let spilled = job["counters"]["TaskCounter"]["SPILLED_RECORDS"].as_u64().unwrap();
+    assert!(spilled > LINES as u64, "{spilled} records were spilled");
+}
+
+/// FAULTS 48: thousands of tiny files are few tasks, and every file counts.
+#[test]
+fn fault_48_thousands_of_tiny_files_are_few_tasks() {
+    let cluster = TestCluster::start().unwrap();
+    let dir = cluster.scratch().join("tiny");
+    std::fs::create_dir(&dir).unwrap();
+    const FILES: usize = 2000;
+    for number in 0..FILES {
+        std::fs::write(dir.join(number.to_string()), format!("all word{}", number % 7)).unwrap();
+    }
+    let put =
+        ["put", "-D", "dfs.blocksize=1m", "-D", "dfs.replication=1", dir.to_str().unwrap(), "/in"];
+    cluster.hfs(&put).unwrap();
+    let done = run_example(&cluster, "wordcount", &["--reduces", "1", "/in", "/out"]);
+    assert!(done.status.success(), "{}", stderr(&done));
+    let output = String::from_utf8(cluster.hfs(&["cat", "/out/part-r-00000"]).unwrap()).unwrap();
+    assert!(output.starts_with(&format!("all\t{FILES}\n")), "{output}");
+    let job = newest_job(&cluster).unwrap();
+    assert!(job["maps"]["total"].as_u64().unwrap() <= 200, "{}", job["maps"]["total"]);
+}
+
+/// FAULTS 48: the input is deleted while the job runs. The job ends soon, names the file, and leaves nothing.
+#[test]
+fn fault_48_input_that_is_deleted_under_a_job_ends_it() {
+    let cluster = TestCluster::start_with(|options| {
+        ClusterOptions { workers: Some(1), ..options }.setting(Role::Worker, "slots", 1)
+    })
+    .unwrap();
+    put_text(&cluster);
+    let job = spawn_example(&cluster, "slow_wordcount", &["--delay-ms", "1000", "/in", "/out"]);
+    eventually("a map has ended", || maps_done(&cluster).filter(|done| *done > 0)).unwrap();
+    cluster.hfs(&["rm", "/in/a"]).unwrap();
+    let done = job.wait_with_output().unwrap();
+    let said = stderr(&done);
+    assert!(!done.status.success(), "{said}");
+    assert!(said.contains("/in/a") && said.contains("does not exist"), "{said}");
+    assert_eq!(newest_job(&cluster).unwrap()["state"], "FAILED");
+    assert!(!cluster.run(&["test", "-e", "/out"]).unwrap().status.success());
+    let names = String::from_utf8(cluster.hfs(&["ls", "-C", "/"]).unwrap()).unwrap();
+    assert!(!names.contains("._hfs_"), "{names}");
 }

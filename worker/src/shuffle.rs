@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +20,20 @@ use tokio::time::timeout;
 
 /// How long a reducer may be silent, or not take what it asked for.
 const IDLE_WAIT: Duration = Duration::from_secs(60);
-/// How long a reducer above the limit waits for its turn.
+/// How long a request above the limit waits for its turn.
 const TURN_WAIT: Duration = Duration::from_secs(30);
 /// The most that one sendfile is asked for.
 const SEND_BYTES: usize = 4 << 20;
+/// Requests that are answered together.
+const BATCH_MAX: usize = 64;
+/// A run up to this size is copied beside its answer; a larger one is sent from the file.
+const COPY_BYTES: u64 = 16 << 10;
+/// Bytes copied for requests that are answered together. Bounds the memory of a turn.
+const COPY_BYTES_OF_BATCH: u64 = 256 << 10;
+/// Open connections for each turn: most of them are idle most of the time.
+const OPEN_PER_TURN: usize = 16;
+/// The most open connections.
+const OPEN_MAX: usize = 16 << 10;
 /// How long to wait after a failed accept (out of descriptors, say) before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -69,7 +80,7 @@ impl Segments {
 pub struct Server {
     /// What it serves.
     pub segments: Segments,
-    /// Connections served at once.
+    /// Requests answered at once. So many times [`OPEN_PER_TURN`] connections may be open.
     pub connections: usize,
     /// Bytes sent.
     pub bytes_sent: Counter,
@@ -80,7 +91,9 @@ pub struct Server {
 impl Server {
     /// Serves until `shutdown`.
     pub async fn run(self, listener: TcpListener, shutdown: Shutdown) {
-        let turns = Arc::new(Semaphore::new(self.connections.max(1)));
+        let most = self.connections.max(1);
+        let turns = Arc::new(Semaphore::new(most));
+        let open = Arc::new(Semaphore::new(most.saturating_mul(OPEN_PER_TURN).min(OPEN_MAX)));
         let server = Arc::new(self);
         loop {
             let accepted = tokio::select! {
@@ -95,13 +108,15 @@ impl Server {
                     continue;
                 }
             };
+            let Ok(one_more) = Arc::clone(&open).try_acquire_owned() else {
+                tracing::warn!("shuffle: closed {peer}, too many connections are open");
+                continue;
+            };
             let (server, turns, stop) = (Arc::clone(&server), Arc::clone(&turns), shutdown.clone());
             tokio::spawn(async move {
-                let Ok(Ok(_turn)) = timeout(TURN_WAIT, turns.acquire()).await else {
-                    return tracing::warn!("shuffle: closed {peer}, too many connections");
-                };
+                let _one_more = one_more;
                 tokio::select! {
-                    result = server.serve(stream) => {
+                    result = server.serve(stream, &turns) => {
                         if let Err(e) = result {
                             log_end(peer, &e);
                         }
@@ -112,57 +127,129 @@ impl Server {
         }
     }
 
-    async fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
+    /// Answers requests in order, as many at once as have arrived.
+    async fn serve(&self, mut stream: TcpStream, turns: &Semaphore) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let mut buffer: Vec<u8> = Vec::with_capacity(1024);
         loop {
-            let decoded = FetchRequest::decode(&buffer)
-                .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-            let Some((request, size)) = decoded else {
-                let read = timeout(IDLE_WAIT, stream.read_buf(&mut buffer)).await;
-                match read {
-                    Ok(Ok(0)) if buffer.is_empty() => return Ok(()),
-                    Ok(Ok(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    Ok(Ok(_)) => continue,
-                    Ok(Err(e)) => return Err(e),
-                    // A reducer that has nothing to ask may close or not; a half request is odd.
-                    Err(_) if buffer.is_empty() => return Ok(()),
-                    Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+            let requests = take_requests(&mut buffer)?;
+            if !requests.is_empty() {
+                // An idle connection holds no turn.
+                match timeout(TURN_WAIT, turns.acquire()).await {
+                    Ok(Ok(_turn)) => self.answer(&mut stream, requests).await?,
+                    _ => self.refuse(&mut stream, requests.len()).await?,
                 }
-            };
-            buffer.drain(..size);
-            self.answer(&mut stream, &request).await?;
+                continue;
+            }
+            let read = timeout(IDLE_WAIT, stream.read_buf(&mut buffer)).await;
+            match read {
+                Ok(Ok(0)) if buffer.is_empty() => return Ok(()),
+                Ok(Ok(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(Ok(_)) => {}
+                Ok(Err(e)) => return Err(e),
+                // A reducer that has nothing to ask may close or not; a half request is odd.
+                Err(_) if buffer.is_empty() => return Ok(()),
+                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+            }
         }
     }
 
-    async fn answer(&self, stream: &mut TcpStream, request: &FetchRequest) -> io::Result<()> {
+    async fn answer(&self, stream: &mut TcpStream, requests: Vec<FetchRequest>) -> io::Result<()> {
         let segments = self.segments.clone();
-        let wanted = request.clone();
         // Opening may wait for a disk.
-        let found = tokio::task::spawn_blocking(move || find(&segments, &wanted)).await;
-        let found = found.map_err(io::Error::other)?;
-        let mut head = Vec::with_capacity(64);
-        let run = match found {
-            Ok(run) => {
-                let (length, records, crc32) = (run.length, run.records, run.crc32);
-                FetchAnswer::Found { length, records, crc32 }.encode(&mut head);
-                Some(run)
+        let prepared = tokio::task::spawn_blocking(move || prepare(&segments, &requests)).await;
+        let Prepared { pieces, refused } = prepared.map_err(io::Error::other)?;
+        self.refused.inc_by(refused);
+        for piece in pieces {
+            match piece {
+                Piece::Bytes(bytes) => {
+                    self.bytes_sent.inc_by(bytes.len() as u64);
+                    write(stream, &bytes).await?;
+                }
+                Piece::File { file, offset, length } => {
+                    self.bytes_sent.inc_by(length);
+                    send_file(stream, &file, offset, length).await?;
+                }
             }
-            Err((reason, message)) => {
-                self.refused.inc();
-                FetchAnswer::Refused { reason, message }.encode(&mut head);
-                None
-            }
-        };
-        write(stream, &head).await?;
-        if let Some(run) = run {
-            let from = run.offset + request.offset;
-            let left = run.length - request.offset;
-            self.bytes_sent.inc_by(left);
-            send_file(stream, &run.file, from, left).await?;
         }
         Ok(())
     }
+
+    /// Says that there is no turn for these requests.
+    async fn refuse(&self, stream: &mut TcpStream, requests: usize) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for _ in 0..requests {
+            let message = "the shuffle server has too many fetches to answer".to_owned();
+            FetchAnswer::Refused { reason: RefusalReason::Busy, message }.encode(&mut bytes);
+        }
+        self.refused.inc_by(requests as u64);
+        write(stream, &bytes).await
+    }
+}
+
+/// The requests that have arrived whole, at most [`BATCH_MAX`].
+fn take_requests(buffer: &mut Vec<u8>) -> io::Result<Vec<FetchRequest>> {
+    let (mut requests, mut used) = (Vec::new(), 0);
+    while requests.len() < BATCH_MAX
+        && let Some((request, size)) = FetchRequest::decode(&buffer[used..])
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?
+    {
+        used += size;
+        requests.push(request);
+    }
+    buffer.drain(..used);
+    Ok(requests)
+}
+
+/// What answers some requests.
+struct Prepared {
+    pieces: Vec<Piece>,
+    refused: u64,
+}
+
+enum Piece {
+    /// Heads of answers, and runs that are so small that a system call for each costs more than a copy.
+    Bytes(Vec<u8>),
+    File {
+        file: File,
+        offset: u64,
+        length: u64,
+    },
+}
+
+fn prepare(segments: &Segments, requests: &[FetchRequest]) -> Prepared {
+    let mut prepared = Prepared { pieces: Vec::new(), refused: 0 };
+    let mut bytes = Vec::new();
+    let mut copied = 0;
+    for request in requests {
+        let run = match find(segments, request) {
+            Ok(run) => run,
+            Err((reason, message)) => {
+                prepared.refused += 1;
+                FetchAnswer::Refused { reason, message }.encode(&mut bytes);
+                continue;
+            }
+        };
+        let (length, records, crc32) = (run.length, run.records, run.crc32);
+        FetchAnswer::Found { length, records, crc32 }.encode(&mut bytes);
+        let (offset, left) = (run.offset + request.offset, length - request.offset);
+        if left <= COPY_BYTES && copied + left <= COPY_BYTES_OF_BATCH {
+            let from = bytes.len();
+            bytes.resize(from + left as usize, 0);
+            if run.file.read_exact_at(&mut bytes[from..], offset).is_ok() {
+                copied += left;
+                continue;
+            }
+            // It shrank this very moment: what is promised and does not come closes the connection.
+            bytes.truncate(from);
+        }
+        prepared.pieces.push(Piece::Bytes(std::mem::take(&mut bytes)));
+        prepared.pieces.push(Piece::File { file: run.file, offset, length: left });
+    }
+    if !bytes.is_empty() {
+        prepared.pieces.push(Piece::Bytes(bytes));
+    }
+    prepared
 }
 
 /// A run that was found.
@@ -204,6 +291,11 @@ fn find(segments: &Segments, request: &FetchRequest) -> Result<Run, (RefusalReas
         return Err((RefusalReason::BadRequest, why));
     }
     let (offset, length) = (entry.offset, entry.length);
+    // The index may have been read before the file was cut.
+    let size = file.metadata().map_err(|e| damaged(&e))?.len();
+    if size < offset + length {
+        return Err(damaged(&format!("it was cut to {size} bytes; its map must run again")));
+    }
     Ok(Run { file, offset, length, records: entry.records, crc32: entry.crc32 })
 }
 
@@ -283,6 +375,18 @@ mod tests {
         (address, shutdown)
     }
 
+    /// Asks for partitions of attempt "a" all at once, and gives what comes until `bytes` have.
+    async fn ask_at_once(stream: &mut TcpStream, partitions: &[u32], bytes: usize) -> Vec<u8> {
+        let mut requests = Vec::new();
+        for &partition in partitions {
+            FetchRequest { attempt_id: "a".into(), partition, offset: 0 }.encode(&mut requests);
+        }
+        stream.write_all(&requests).await.unwrap();
+        let mut answers = vec![0; bytes];
+        stream.read_exact(&mut answers).await.unwrap();
+        answers
+    }
+
     async fn ask(stream: &mut TcpStream, attempt: &str, partition: u32, offset: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
         let attempt_id = attempt.to_owned();
@@ -323,6 +427,47 @@ mod tests {
         assert_eq!(ask(&mut stream, "b", 0, 0).await, b"refused");
         segments.forget(|attempt| attempt == "a");
         assert_eq!(ask(&mut stream, "a", 0, 0).await, b"refused");
+        shutdown.trigger();
+    }
+
+    #[tokio::test]
+    async fn many_requests_at_once_are_answered_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("segment");
+        // Small runs, which are copied, around a large one, which is sent from the file.
+        let mut runs: Vec<Vec<u8>> = (0..200u32).map(|n| vec![n as u8; n as usize * 20]).collect();
+        runs[100] = vec![100; 200_000];
+        let slices: Vec<&[u8]> = runs.iter().map(Vec::as_slice).collect();
+        std::fs::write(&path, segment_file(&slices)).unwrap();
+        let segments = Segments::default();
+        segments.add("a", path.clone());
+        let (address, shutdown) = started(segments).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // Two rounds on one connection, the second with a partition that there is not.
+        for last in [199, 200] {
+            let mut expected = Vec::new();
+            let asked: Vec<u32> = (0..199).chain([last]).collect();
+            for partition in &asked {
+                match runs.get(*partition as usize) {
+                    Some(run) => {
+                        let length = run.len() as u64;
+                        FetchAnswer::Found { length, records: 1, crc32: 7 }.encode(&mut expected);
+                        expected.extend_from_slice(run);
+                    }
+                    None => FetchAnswer::Refused {
+                        reason: RefusalReason::BadRequest,
+                        message: "a has 200 partitions and none 200".into(),
+                    }
+                    .encode(&mut expected),
+                }
+            }
+            let got = ask_at_once(&mut stream, &asked, expected.len()).await;
+            assert!(got == expected, "the answers are not those of the requests");
+        }
+        // FAULTS 47: cut on disk after its index was read.
+        File::options().write(true).open(&path).unwrap().set_len(2000).unwrap();
+        assert_eq!(ask(&mut stream, "a", 3, 0).await, [3; 60]);
+        assert_eq!(ask(&mut stream, "a", 150, 0).await, b"refused");
         shutdown.trigger();
     }
 

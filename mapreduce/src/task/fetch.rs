@@ -1,24 +1,35 @@
-//! A reducer's side of the shuffle: a few threads that fetch runs from shuffle servers or map them
-//! from this node's disk, each with a budget of tries.
+//! A reducer's side of the shuffle: a few threads that fetch runs from shuffle servers, many small ones at once, or
+//! map them from this node's disk; each output with a budget of tries, all in a budget of memory.
+//!
+//! ```text
+//!  outputs of maps ──► Plan ──batches──► threads ──runs──► Fetcher::next ──► reduce
+//!                       ▲                   │ Budget: room for runs in memory │
+//!                       └── tries, pauses ──┘◄──────── given back when merged ┘
+//! ```
 
-use std::collections::{HashMap, VecDeque};
-use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+pub(crate) mod budget;
+mod connection;
+mod plan;
+mod transfer;
+
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use hfs_protocol::proto::task::{FetchFailed, MapOutput};
-use hfs_protocol::shuffle::{FetchAnswer, FetchRequest, MAX_MESSAGE_BYTES};
+use hfs_protocol::shuffle::RefusalReason;
 use parking_lot::{Condvar, Mutex};
 
+use self::budget::{Budget, Held};
+use self::connection::{Answer, Connection, Patience};
+use self::plan::{Batch, Contact, Next, Plan, Wanted};
+use self::transfer::{Announced, Place, Transfer, Trouble};
 use super::attempt::Environment;
 use super::reduce::{Fetched, ReduceInputs};
-use super::run::{Run, map_file};
+use super::run::Run;
 use super::segment::MappedSegment;
 use crate::conf;
 use crate::context::Context;
@@ -28,57 +39,47 @@ use crate::counters::TaskCounter;
 const DEFAULT_PARALLEL_COPIES: usize = 5;
 /// Bounds what a configuration can ask for.
 const MAX_PARALLEL_COPIES: usize = 64;
-/// Tries at one map output before its worker's loss is reported.
+/// Tries at one map output before it is reported.
 const TRIES: u32 = 3;
-/// Wait before the second try; doubles with each.
-const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// After a report the same output is tried again this much later, if no newer one has come.
 const AFTER_REPORT: Duration = Duration::from_secs(5);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A server that sends nothing for so long is given up.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes read from a socket at once.
-const READ_BYTES: usize = 256 << 10;
+/// How long a connection may take to come about, unless configured, milliseconds.
+const DEFAULT_CONNECT_TIMEOUT_MS: u64 = 5_000;
+/// How long a server may send (nearly) nothing, unless configured, milliseconds.
+const DEFAULT_READ_TIMEOUT_MS: u64 = 30_000;
+/// Bytes read from a socket at once for a run that goes to a file.
+const FILE_BUFFER_BYTES: usize = 256 << 10;
 /// How often a waiting reducer looks whether it should stop.
 const WAIT_STEP: Duration = Duration::from_millis(100);
-/// A run above this share of the sort memory goes to disk at once.
-const LARGEST_MEMORY_SHARE: u64 = 4;
-
-/// What fetchers and the reducer share.
-struct Queue {
-    state: Mutex<QueueState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct QueueState {
-    ready: VecDeque<MapOutput>,
-    later: Vec<(Instant, MapOutput)>,
-    closed: bool,
-}
+/// Fetched runs that wait for the reducer. Those in memory are bounded by the budget as well.
+const WAITING_RUNS: usize = 128;
+/// A run of this node's own that is shorter is copied: a mapping costs more, and a process may have only so many.
+const LEAST_MAPPED_BYTES: usize = 64 << 10;
 
 enum Outcome {
     Fetched(u32, Fetched),
-    Failed(MapOutput, String),
+    /// All tries have failed, or no other could help.
+    Failed(Wanted, String),
+    /// This node's own trouble.
+    Broken(anyhow::Error),
 }
 
-/// What one fetcher needs.
-#[derive(Clone)]
-struct Order {
+/// What fetching threads and the reducer share.
+struct Shared {
+    plan: Mutex<Plan<Connection>>,
+    changed: Condvar,
+    closed: AtomicBool,
     partition: u32,
-    work_dir: PathBuf,
-    memory_bytes: u64,
+    place: Place,
+    patience: Patience,
 }
 
 /// Gives a reducer its runs while maps finish.
 pub(crate) struct Fetcher {
-    queue: Arc<Queue>,
+    shared: Arc<Shared>,
     outcomes: Receiver<Outcome>,
     arrivals: Receiver<Vec<MapOutput>>,
     report: Box<dyn Fn(FetchFailed) + Send>,
-    threads: Vec<JoinHandle<()>>,
-    /// The newest known output of each map that is not fetched yet; `None` once it is.
-    wanted: HashMap<u32, Option<String>>,
     maps: u32,
     given: u32,
     attempt_id: String,
@@ -95,83 +96,60 @@ impl Fetcher {
         arrivals: Receiver<Vec<MapOutput>>,
         report: Box<dyn Fn(FetchFailed) + Send>,
     ) -> Self {
-        let copies = env.conf.parsed_or(conf::PARALLEL_COPIES, DEFAULT_PARALLEL_COPIES);
-        let copies = copies.unwrap_or(DEFAULT_PARALLEL_COPIES).clamp(1, MAX_PARALLEL_COPIES);
-        let queue =
-            Arc::new(Queue { state: Mutex::new(QueueState::default()), changed: Condvar::new() });
-        let order = Order {
-            partition,
-            work_dir: env.work_dir.clone(),
-            memory_bytes: env.sort_bytes / LARGEST_MEMORY_SHARE,
+        let number =
+            |name: &str, default: u64| env.conf.parsed_or(name, default).unwrap_or(default);
+        let copies = number(conf::PARALLEL_COPIES, DEFAULT_PARALLEL_COPIES as u64);
+        let copies = usize::try_from(copies).unwrap_or(usize::MAX).clamp(1, MAX_PARALLEL_COPIES);
+        let ms = |name, default| Duration::from_millis(number(name, default).max(1));
+        let patience = Patience {
+            connect: ms(conf::SHUFFLE_CONNECT_TIMEOUT_MS, DEFAULT_CONNECT_TIMEOUT_MS),
+            read: ms(conf::SHUFFLE_READ_TIMEOUT_MS, DEFAULT_READ_TIMEOUT_MS),
         };
-        let (sender, outcomes) = channel();
-        let threads = (0..copies.min(maps.max(1) as usize))
-            .map(|_| {
-                let (queue, sender, order) = (Arc::clone(&queue), sender.clone(), order.clone());
-                std::thread::spawn(move || fetch_loop(&queue, &sender, &order))
-            })
-            .collect();
-        Self {
-            queue,
-            outcomes,
-            arrivals,
-            report,
-            threads,
-            wanted: HashMap::new(),
-            maps,
-            given: 0,
-            attempt_id,
+        let shared = Arc::new(Shared {
+            plan: Mutex::new(Plan::new(partition, copies)),
+            changed: Condvar::new(),
+            closed: AtomicBool::new(false),
+            partition,
+            place: Place::new(&env.work_dir, Budget::new(env.sort_bytes)),
+            patience,
+        });
+        let (sender, outcomes) = sync_channel(WAITING_RUNS);
+        for _ in 0..copies {
+            let (shared, sender) = (Arc::clone(&shared), sender.clone());
+            // Ends with the fetcher: soon after it is dropped, whatever its server does.
+            std::thread::spawn(move || fetch_loop(&shared, &sender));
         }
+        Self { shared, outcomes, arrivals, report, maps, given: 0, attempt_id }
     }
 
     fn take_arrivals(&mut self) {
-        let mut new = Vec::new();
+        let mut arrived = false;
         while let Ok(outputs) = self.arrivals.try_recv() {
-            for output in outputs {
-                match self.wanted.get(&output.map_index) {
-                    Some(None) => {}
-                    Some(Some(known)) if *known == output.attempt_id => {}
-                    _ => {
-                        self.wanted.insert(output.map_index, Some(output.attempt_id.clone()));
-                        new.push(output);
-                    }
-                }
-            }
+            let mut plan = self.shared.plan.lock();
+            outputs.into_iter().for_each(|output| plan.arrived(output));
+            arrived = true;
         }
-        if !new.is_empty() {
-            self.queue.state.lock().ready.extend(new);
-            self.queue.changed.notify_all();
+        if arrived {
+            self.shared.changed.notify_all();
         }
     }
 
-    fn failed(&mut self, output: MapOutput, message: String, context: &mut Context) {
+    fn failed(&mut self, wanted: Wanted, message: String, context: &mut Context) {
         context.count(TaskCounter::FailedShuffle, 1);
-        let newest = self.wanted.get(&output.map_index);
-        if newest != Some(&Some(output.attempt_id.clone())) {
+        let mut plan = self.shared.plan.lock();
+        if !plan.wants(&wanted.output) {
             return;
         }
         (self.report)(FetchFailed {
             attempt_id: self.attempt_id.clone(),
-            map_index: output.map_index,
-            map_attempt_id: output.attempt_id.clone(),
+            map_index: wanted.output.map_index,
+            map_attempt_id: wanted.output.attempt_id.clone(),
             message,
         });
-        self.queue.state.lock().later.push((Instant::now() + AFTER_REPORT, output));
-    }
-
-    /// Outputs whose pause is over are tried again, unless a newer one has come.
-    fn requeue(&mut self) {
-        let now = Instant::now();
-        let mut state = self.queue.state.lock();
-        let (due, later) = std::mem::take(&mut state.later).into_iter().partition(|l| l.0 <= now);
-        state.later = later;
-        let due: Vec<(Instant, MapOutput)> = due;
-        let wanted = &self.wanted;
-        state.ready.extend(due.into_iter().map(|(_, output)| output).filter(|output| {
-            wanted.get(&output.map_index) == Some(&Some(output.attempt_id.clone()))
-        }));
-        drop(state);
-        self.queue.changed.notify_all();
+        let afresh = Wanted { tries: 0, transfer: Transfer::default(), ..wanted };
+        plan.later(Instant::now() + AFTER_REPORT, afresh);
+        drop(plan);
+        self.shared.changed.notify_all();
     }
 }
 
@@ -185,15 +163,14 @@ impl ReduceInputs for Fetcher {
             self.take_arrivals();
             match self.outcomes.recv_timeout(WAIT_STEP) {
                 Ok(Outcome::Fetched(map, fetched)) => {
-                    // Two attempts of one map give the same records: the first one counts.
-                    if self.wanted.insert(map, None) != Some(None) {
+                    if self.shared.plan.lock().had(map) {
                         self.given += 1;
                         return Ok(Some(fetched));
                     }
                 }
-                Ok(Outcome::Failed(output, message)) => self.failed(output, message, context),
+                Ok(Outcome::Failed(wanted, message)) => self.failed(wanted, message, context),
+                Ok(Outcome::Broken(error)) => return Err(error),
                 Err(RecvTimeoutError::Timeout) => {
-                    self.requeue();
                     // Waiting for maps is no sign of trouble.
                     let fraction = f64::from(self.given) / f64::from(self.maps) / 3.0;
                     context.step(fraction)?;
@@ -207,189 +184,223 @@ impl ReduceInputs for Fetcher {
 
 impl Drop for Fetcher {
     fn drop(&mut self) {
-        self.queue.state.lock().closed = true;
-        self.queue.changed.notify_all();
-        // Threads end after at most one read time-out; nobody waits for them.
-        self.threads.clear();
+        self.shared.closed.store(true, Ordering::Relaxed);
+        self.shared.place.budget.close();
+        // The lock keeps a thread that is about to wait from missing this.
+        drop(self.shared.plan.lock());
+        self.shared.changed.notify_all();
     }
 }
 
-fn fetch_loop(queue: &Queue, outcomes: &Sender<Outcome>, order: &Order) {
-    let mut connections = HashMap::new();
-    loop {
-        let output = {
-            let mut state = queue.state.lock();
-            loop {
-                if state.closed {
-                    return;
-                }
-                if let Some(output) = state.ready.pop_front() {
-                    break output;
-                }
-                queue.changed.wait(&mut state);
+impl Shared {
+    /// The next batch; None: the reduce has ended.
+    fn batch(&self) -> Option<Batch<Connection>> {
+        let mut plan = self.plan.lock();
+        loop {
+            if self.closed.load(Ordering::Relaxed) {
+                return None;
             }
+            match plan.next(Instant::now()) {
+                Next::Batch(batch) => return Some(batch),
+                Next::At(moment) => {
+                    self.changed.wait_until(&mut plan, moment);
+                }
+                Next::Nothing => self.changed.wait(&mut plan),
+            }
+        }
+    }
+}
+
+/// A thread's work. Ends when nobody hears it any more.
+fn fetch_loop(shared: &Shared, outcomes: &SyncSender<Outcome>) {
+    while let Some(batch) = shared.batch() {
+        let heard = if batch.address.is_empty() {
+            read_own(batch, shared, outcomes)
+        } else {
+            Ask::new(shared, outcomes).run(batch)
         };
-        let outcome = match fetch(&output, order, &mut connections) {
-            Ok(fetched) => Outcome::Fetched(output.map_index, fetched),
-            Err(error) => Outcome::Failed(output, format!("{error:#}")),
-        };
-        if outcomes.send(outcome).is_err() {
+        shared.changed.notify_all();
+        if !heard {
             return;
         }
     }
 }
 
-fn fetch(
-    output: &MapOutput,
-    order: &Order,
-    connections: &mut HashMap<String, TcpStream>,
-) -> Result<Fetched> {
-    if !output.local_path.is_empty() {
-        let local = MappedSegment::open(Path::new(&output.local_path))
-            .and_then(|segment| segment.run(order.partition));
-        match local {
-            Ok((run, records)) => return Ok(Fetched { run, records, remote: false }),
-            Err(error) if output.shuffle_address.is_empty() => return Err(error),
-            Err(error) => tracing::warn!("{error:#}; asking the shuffle server instead"),
-        }
-    }
-    let mut transfer = Transfer::default();
-    let mut backoff = FIRST_BACKOFF;
-    let mut tries = 1;
-    loop {
-        let error = match transfer.run(output, order, connections) {
-            Ok(fetched) => return Ok(fetched),
-            Err(error) => error,
-        };
-        connections.remove(&output.shuffle_address);
-        if tries == TRIES {
-            return Err(error.context(format!(
-                "the output of {} could not be fetched from {} in {TRIES} tries",
-                output.attempt_id, output.shuffle_address
-            )));
-        }
-        tries += 1;
-        std::thread::sleep(backoff);
-        backoff *= 2;
-    }
-}
-
-/// A run on its way; what has come survives a broken connection.
-#[derive(Default)]
-struct Transfer {
-    /// Length, records and checksum of the run, as the first answer says.
-    announced: Option<(u64, u64, u32)>,
-    hasher: crc32fast::Hasher,
-    received: u64,
-    memory: Vec<u8>,
-    file: Option<(File, PathBuf)>,
-}
-
-impl Transfer {
-    fn run(
-        &mut self,
-        output: &MapOutput,
-        order: &Order,
-        connections: &mut HashMap<String, TcpStream>,
-    ) -> Result<Fetched> {
-        let address = &output.shuffle_address;
-        if !connections.contains_key(address) {
-            connections.insert(address.clone(), connect(address)?);
-        }
-        let stream = connections.get_mut(address).context("invariant: it was just inserted")?;
-        let mut request = Vec::new();
-        FetchRequest {
-            attempt_id: output.attempt_id.clone(),
-            partition: order.partition,
-            offset: self.received,
-        }
-        .encode(&mut request);
-        stream.write_all(&request)?;
-        let (answer, mut rest) = read_answer(stream)?;
-        let announced = match answer {
-            FetchAnswer::Found { length, records, crc32 } => (length, records, crc32),
-            FetchAnswer::Refused { message, .. } => bail!("{message}"),
-        };
-        if *self.announced.get_or_insert(announced) != announced {
-            *self = Self::default();
-            bail!("the map output changed while it was fetched");
-        }
-        let (length, records, crc32) = announced;
-        if self.received == 0 && length > order.memory_bytes {
-            let path = order.work_dir.join(format!("fetch-{}", output.map_index));
-            let mut options = File::options();
-            options.read(true).write(true).create(true).truncate(true);
-            self.file = Some((options.open(&path)?, path));
-        }
-        self.take(&std::mem::take(&mut rest), length)?;
-        let mut buffer = vec![0; READ_BYTES];
-        while self.received < length {
-            let most = (length - self.received).min(READ_BYTES as u64) as usize;
-            let got = match stream.read(&mut buffer[..most]) {
-                Ok(0) => bail!("the connection closed after {} of {length} bytes", self.received),
-                Ok(got) => got,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error.into()),
-            };
-            self.take(&buffer[..got], length)?;
-        }
-        let done = std::mem::take(self);
-        if done.hasher.finalize() != crc32 {
-            bail!("the bytes of {} do not match their checksum", output.attempt_id);
-        }
-        let run = match done.file {
-            None => Run::Memory(Arc::new(done.memory)),
-            Some((file, path)) => {
-                let map = map_file(&file)?;
-                std::fs::remove_file(path)?;
-                Run::Mapped(map, 0..usize::try_from(length)?)
+/// Takes runs from this node's own segments. False: nobody hears.
+fn read_own(batch: Batch<Connection>, shared: &Shared, outcomes: &SyncSender<Outcome>) -> bool {
+    let mut heard = true;
+    for mut wanted in batch.outputs {
+        let outcome = match own_run(&wanted.output.local_path, shared) {
+            Ok(Some(fetched)) => Outcome::Fetched(wanted.output.map_index, fetched),
+            Ok(None) => return false,
+            Err(error) if wanted.output.shuffle_address.is_empty() => {
+                Outcome::Failed(wanted, format!("{error:#}"))
+            }
+            Err(error) => {
+                tracing::warn!("{error:#}; asking the shuffle server instead");
+                wanted.output.local_path = String::new();
+                shared.plan.lock().again(wanted);
+                continue;
             }
         };
-        Ok(Fetched { run, records, remote: true })
+        heard &= outcomes.send(outcome).is_ok();
+    }
+    let _none = shared.plan.lock().over("", None, Contact::Good, None, Instant::now());
+    heard
+}
+
+fn own_run(path: &str, shared: &Shared) -> Result<Option<Fetched>> {
+    let segment = MappedSegment::open(Path::new(path))?;
+    let (mut run, records) = segment.run(shared.partition)?;
+    let length = run.bytes().len();
+    let budget = &shared.place.budget;
+    if length < LEAST_MAPPED_BYTES && budget.allows(length as u64) {
+        let Some(room) = budget.take(length as u64) else { return Ok(None) };
+        run = Run::Memory(Arc::new(Held::new(run.bytes().to_vec(), room)));
+    }
+    Ok(Some(Fetched { run, records, remote: false }))
+}
+
+/// The talk with a server about one batch.
+struct Ask<'s> {
+    shared: &'s Shared,
+    outcomes: &'s SyncSender<Outcome>,
+    /// Runs that came, and their bytes.
+    runs: (u64, u64),
+    /// The server has said something that made sense.
+    answered: bool,
+    busy: bool,
+}
+
+impl<'s> Ask<'s> {
+    fn new(shared: &'s Shared, outcomes: &'s SyncSender<Outcome>) -> Self {
+        Self { shared, outcomes, runs: (0, 0), answered: false, busy: false }
     }
 
-    fn take(&mut self, bytes: &[u8], length: u64) -> Result<()> {
-        if self.received + bytes.len() as u64 > length {
-            bail!("the server sent more bytes than it announced");
+    /// Fetches a batch. False: nobody hears.
+    fn run(mut self, mut batch: Batch<Connection>) -> bool {
+        let used_before = batch.connection.is_some();
+        let mut ended = self.talk(&mut batch);
+        if used_before && !self.answered && matches!(ended, Err(Trouble::Server(_))) {
+            // A server may close a connection that was idle; that is no failure.
+            batch.connection = None;
+            ended = self.talk(&mut batch);
         }
-        self.hasher.update(bytes);
-        self.received += bytes.len() as u64;
-        match &mut self.file {
-            Some((file, _)) => file.write_all(bytes)?,
-            None => self.memory.extend_from_slice(bytes),
+        let mut contact = if self.busy { Contact::Uneasy } else { Contact::Good };
+        let mut heard = true;
+        let mut why = String::new();
+        match ended {
+            Ok(()) => {}
+            Err(Trouble::Closed) => heard = false,
+            Err(Trouble::Own(error)) => heard = self.outcomes.send(Outcome::Broken(error)).is_ok(),
+            Err(Trouble::Server(error)) => {
+                batch.connection = None;
+                if !self.answered {
+                    contact = Contact::Lost;
+                    why = format!("{error:#}");
+                } else if let Some(wanted) = batch.outputs.pop_front() {
+                    // The others of the batch are not to blame.
+                    contact = Contact::Uneasy;
+                    heard = self.failed_try(wanted, &error, TRIES);
+                }
+            }
+        }
+        let bytes = self.runs.1.checked_div(self.runs.0);
+        let mut plan = self.shared.plan.lock();
+        batch.outputs.into_iter().for_each(|wanted| plan.again(wanted));
+        let given_up = plan.over(&batch.address, batch.connection, contact, bytes, Instant::now());
+        drop(plan);
+        for wanted in given_up {
+            heard &= self.give_up(wanted, &why);
+        }
+        heard
+    }
+
+    /// Asks for all of the batch and takes what comes. Outputs that came, or that the server has refused, leave the
+    /// batch; at a trouble the first that is left is the one that had it.
+    fn talk(&mut self, batch: &mut Batch<Connection>) -> Result<(), Trouble> {
+        let connection = match &mut batch.connection {
+            Some(connection) => connection,
+            none => none.insert(
+                Connection::open(&batch.address, self.shared.patience).map_err(Trouble::Server)?,
+            ),
+        };
+        connection.ask(self.shared.partition, batch.outputs.iter())?;
+        let mut buffer = Vec::new();
+        while let Some(wanted) = batch.outputs.front_mut() {
+            let answer = connection.answer(&self.shared.closed)?;
+            self.answered = true;
+            let taken = match answer {
+                Answer::Found(announced) => {
+                    take(connection, announced, &mut wanted.transfer, &mut buffer, self.shared)
+                        .map(Ok)?
+                }
+                Answer::Refused(reason, message) => Err((reason, anyhow!(message))),
+            };
+            let Some(wanted) = batch.outputs.pop_front() else { break };
+            let heard = match taken {
+                Ok((run, records)) => {
+                    self.runs = (self.runs.0 + 1, self.runs.1 + run.bytes().len() as u64);
+                    let fetched = Fetched { run, records, remote: true };
+                    self.outcomes.send(Outcome::Fetched(wanted.output.map_index, fetched)).is_ok()
+                }
+                Err((RefusalReason::Busy, error)) => {
+                    self.busy = true;
+                    self.failed_try(wanted, &error, TRIES)
+                }
+                // Whoever asks again hears the same.
+                Err((_, error)) => self.failed_try(wanted, &error, 1),
+            };
+            if !heard {
+                return Err(Trouble::Closed);
+            }
+            // The time that the reducer took does not count against the server.
+            connection.resume();
         }
         Ok(())
     }
-}
 
-fn connect(address: &str) -> Result<TcpStream> {
-    let mut last = anyhow!("{address} is no address");
-    for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(READ_TIMEOUT))?;
-                stream.set_write_timeout(Some(READ_TIMEOUT))?;
-                return Ok(stream);
-            }
-            Err(error) => last = error.into(),
+    /// A try at an output failed. False: nobody hears.
+    fn failed_try(&self, mut wanted: Wanted, error: &anyhow::Error, tries: u32) -> bool {
+        wanted.tries += 1;
+        if wanted.tries >= tries {
+            return self.give_up(wanted, &format!("{error:#}"));
         }
+        self.shared.plan.lock().again(wanted);
+        true
     }
-    Err(last)
-}
 
-/// The next answer, and bytes of the run that came with it.
-fn read_answer(stream: &mut TcpStream) -> Result<(FetchAnswer, Vec<u8>)> {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 2 * MAX_MESSAGE_BYTES];
-    loop {
-        if let Some((answer, used)) = FetchAnswer::decode(&bytes)? {
-            return Ok((answer, bytes.split_off(used)));
-        }
-        let got = stream.read(&mut buffer)?;
-        if got == 0 {
-            bail!("the shuffle server closed the connection");
-        }
-        bytes.extend_from_slice(&buffer[..got]);
+    fn give_up(&self, wanted: Wanted, why: &str) -> bool {
+        let MapOutput { attempt_id, shuffle_address, .. } = &wanted.output;
+        let tries = match wanted.tries {
+            1 => String::new(),
+            _ => format!(" in {TRIES} tries"),
+        };
+        let message = format!(
+            "the output of {attempt_id} could not be fetched from {shuffle_address}{tries}: {why}"
+        );
+        self.outcomes.send(Outcome::Failed(wanted, message)).is_ok()
     }
 }
+
+/// Takes the bytes of a run that was announced.
+fn take(
+    connection: &mut Connection,
+    announced: Announced,
+    transfer: &mut Transfer,
+    buffer: &mut Vec<u8>,
+    shared: &Shared,
+) -> Result<(Run, u64), Trouble> {
+    transfer.begin(announced, &shared.place)?;
+    if !shared.place.budget.allows(announced.length) {
+        buffer.resize(FILE_BUFFER_BYTES, 0);
+    }
+    // Room may have been waited for.
+    connection.resume();
+    transfer.receive(buffer, |room| connection.read(room, &shared.closed))?;
+    transfer.finish()
+}
+
+#[cfg(test)]
+#[path = "fetch_tests.rs"]
+mod tests;

@@ -294,4 +294,4 @@ fn read_message(stream: &mut impl Read) -> Result<Option<ToTask>> {
 
 #[cfg(test)]
 #[path = "process_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -29,18 +29,23 @@ fn job(spec: &JobSpec) -> Result<Job> {
 }
 
 /// The worker's end of the socket.
-struct FakeWorker {
+pub(crate) struct FakeWorker {
     stream: UnixStream,
     task: Option<std::thread::JoinHandle<Result<()>>>,
-    dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
+    /// Properties of every launch.
+    pub(crate) conf: Vec<(&'static str, &'static str)>,
+    /// Sort memory of every launch; 0: as the job says.
+    pub(crate) sort_bytes: u64,
 }
 
 impl FakeWorker {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (stream, theirs) = UnixStream::pair().unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let task = Some(std::thread::spawn(move || serve(theirs, job, |_| Ok(()))));
-        let mut worker = Self { stream, task, dir: tempfile::tempdir().unwrap() };
+        let dir = tempfile::tempdir().unwrap();
+        let mut worker = Self { stream, task, dir, conf: Vec::new(), sort_bytes: 0 };
         let from_task::Message::Hello(hello) = worker.receive() else { panic!("no Hello") };
         assert_eq!(hello.protocol_version, PROTOCOL_VERSION);
         worker
@@ -63,7 +68,7 @@ impl FakeWorker {
     }
 
     /// The next message that is not about progress.
-    fn result(&mut self) -> from_task::Message {
+    pub(crate) fn result(&mut self) -> from_task::Message {
         loop {
             match self.receive() {
                 from_task::Message::Progress(_) => {}
@@ -72,24 +77,26 @@ impl FakeWorker {
         }
     }
 
-    fn send(&mut self, message: to_task::Message) {
+    pub(crate) fn send(&mut self, message: to_task::Message) {
         let bytes = ToTask { message: Some(message) }.encode_length_delimited_to_vec();
         self.stream.write_all(&bytes).unwrap();
     }
 
-    fn input(&self, text: &str) -> String {
+    pub(crate) fn input(&self, text: &str) -> String {
         let path = self.dir.path().join("input");
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     }
 
-    fn launch(&mut self, attempt: &str, input: &str, maps: u32, task: launch::Task) {
+    pub(crate) fn launch(&mut self, attempt: &str, input: &str, maps: u32, task: launch::Task) {
         let dir = self.dir.path().to_str().unwrap().to_owned();
         let spec = JobSpec {
             program_args: vec![input.to_owned(), format!("{dir}/out")],
             fs_url: "file:///".into(),
             maps,
             reduces: 1,
+            sort_memory_bytes: self.sort_bytes,
+            conf: self.conf.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
             ..JobSpec::default()
         };
         self.send(to_task::Message::Launch(Launch {
@@ -103,7 +110,7 @@ impl FakeWorker {
         }));
     }
 
-    fn map_of(&self, input: &str) -> launch::Task {
+    pub(crate) fn map_of(&self, input: &str) -> launch::Task {
         let inputs = [input.to_owned()];
         let context = SplitContext {
             files: &Files::Local,
@@ -120,13 +127,13 @@ impl FakeWorker {
         launch::Task::Map(MapTask { index: 0, split: splits.into_iter().next() })
     }
 
-    fn end(mut self) {
+    pub(crate) fn end(mut self) {
         self.send(to_task::Message::Exit(Exit {}));
         self.task.take().unwrap().join().unwrap().unwrap();
     }
 }
 
-fn output(dir: &Path) -> String {
+pub(crate) fn output(dir: &Path) -> String {
     std::fs::read_to_string(dir.join("attempt-output/part-r-00000")).unwrap()
 }
 

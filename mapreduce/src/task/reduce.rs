@@ -8,6 +8,7 @@ use hfs_protocol::ids::TaskKind;
 
 use super::attempt::{Environment, Written};
 use super::combine::{Combining, Folder};
+use super::fetch::budget::most_unmerged;
 use super::guard::guarded;
 use super::map::WriterEmit;
 use super::merge::Merger;
@@ -149,10 +150,12 @@ where
     guarded(|| reducer.cleanup(out)).context("the reducer's cleanup failed")
 }
 
-/// Runs that wait for the last one, within the attempt's memory.
+/// Runs that wait for the last one, within the attempt's memory. They are merged while others arrive: those in memory
+/// to disk when they fill their part of it, those on disk when one merge could not read them all at the end.
 struct Runs {
     work_dir: PathBuf,
-    budget: u64,
+    /// The most that `memory` may take.
+    most_in_memory: u64,
     fan_in: usize,
     memory: Vec<Run>,
     memory_bytes: u64,
@@ -165,7 +168,7 @@ impl Runs {
     fn new(env: &Environment) -> Self {
         Self {
             work_dir: env.work_dir.clone(),
-            budget: env.sort_bytes,
+            most_in_memory: most_unmerged(env.sort_bytes),
             fan_in: env.fan_in.max(2),
             memory: Vec::new(),
             memory_bytes: 0,
@@ -189,16 +192,23 @@ impl Runs {
             context.count(TaskCounter::FileBytesRead, fetched.run.bytes().len() as u64);
         }
         match fetched.run {
-            Run::Memory(bytes) => {
-                self.memory_bytes += bytes.len() as u64;
-                self.memory.push(Run::Memory(bytes));
+            Run::Memory(held) => {
+                self.memory_bytes += held.cost();
+                self.memory.push(Run::Memory(held));
             }
             mapped @ Run::Mapped(..) => self.mapped.push(mapped),
         }
-        if self.memory_bytes > self.budget {
+        if self.memory_bytes > self.most_in_memory {
             self.memory_bytes = 0;
             let runs = std::mem::take(&mut self.memory);
             let merged = self.merge(&runs, folder, context)?;
+            self.mapped.push(merged);
+        }
+        // As Hadoop's on-disk merger: early enough that the last merge is a single one, late enough that few bytes
+        // go twice.
+        if self.mapped.len() >= 2 * self.fan_in {
+            let smallest = smallest(&mut self.mapped, self.fan_in);
+            let merged = self.merge(&smallest, folder, context)?;
             self.mapped.push(merged);
         }
         Ok(())
@@ -237,12 +247,17 @@ impl Runs {
         runs.append(&mut self.memory);
         while runs.len() > self.fan_in {
             let count = (runs.len() - self.fan_in + 1).min(self.fan_in);
-            runs.sort_by_key(|run| std::cmp::Reverse(run.bytes().len()));
-            let smallest = runs.split_off(runs.len() - count);
+            let smallest = smallest(&mut runs, count);
             runs.push(self.merge(&smallest, folder, context)?);
         }
         Ok((runs, self.records))
     }
+}
+
+/// Takes the `count` smallest of these runs.
+fn smallest(runs: &mut Vec<Run>, count: usize) -> Vec<Run> {
+    runs.sort_by_key(|run| std::cmp::Reverse(run.bytes().len()));
+    runs.split_off(runs.len() - count)
 }
 
 /// Runs that are all there already.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use memmap2::Mmap;
 
+use super::fetch::budget::Held;
 use super::memory::append_short;
 
 /// Appends a length: LEB128, seven bits a byte, lowest first.
@@ -60,10 +61,10 @@ pub(crate) fn prefix(key: &[u8]) -> u64 {
 }
 
 /// The bytes of a run: in memory, or part of a mapped file. Mapped runs cost page cache, not memory
-/// of the task, so they don't count against the sort memory.
+/// of the task, so they don't count against the sort memory; runs in memory hold their part of it.
 #[derive(Debug, Clone)]
 pub(crate) enum Run {
-    Memory(Arc<Vec<u8>>),
+    Memory(Arc<Held>),
     Mapped(Arc<Mmap>, Range<usize>),
 }
 

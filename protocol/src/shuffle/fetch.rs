@@ -9,7 +9,7 @@ const ANSWER_MAGIC: [u8; 4] = *b"HSA\x01";
 /// Bytes of a request before the attempt id.
 const REQUEST_HEAD_BYTES: usize = 20;
 /// Bytes of an answer before a refusal's message.
-const ANSWER_HEAD_BYTES: usize = 28;
+pub const ANSWER_HEAD_BYTES: usize = 28;
 /// The longest attempt id that a server accepts.
 pub const MAX_ATTEMPT_ID_BYTES: usize = 256;
 /// The longest message of a refusal.
