@@ -14,7 +14,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::Node;
 use crate::cache;
 use crate::process::{
-    Failed, Happened, MemoryLimit, Order, ProcessId, Program, Start, WORKER_DIR_ENV, Work, start,
+    AttemptLog, Failed, Happened, MemoryLimit, Order, ProcessId, Program, Start, WORKER_DIR_ENV,
+    Work, start,
 };
 
 /// The least time between two progress messages of an attempt, unless it enters another phase.
@@ -268,6 +269,13 @@ impl Node {
         let Some(attempt) = self.attempts.get(id) else { return };
         remove_dir(attempt.work_dir.clone());
         let Failed { message, log_tail, killed, fatal } = failed;
+        // An attempt that ended before it had a process: whoever asks for its log hears why.
+        let log = self.parts.dirs.log(&attempt.job, id);
+        if !log.exists() {
+            let mut log = AttemptLog::create(&log, self.parts.limits.log_limit);
+            log.write(format!("[hfs: it did not start: {message}]\n").as_bytes());
+            log.finish();
+        }
         if !killed {
             self.parts.counts.failed.inc();
             tracing::warn!("{id} failed: {message}");
