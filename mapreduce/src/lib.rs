@@ -71,8 +71,8 @@ pub use grouping::{First, FirstTwo, GroupPartitioner, Grouping, WholeKey};
 pub use input::{
     BatchReader, CurrentSplit, FileRange, FileSplit, FixedLengthInput, FixedLengthReader,
     FixedRecord, FixedRecords, InputFormat, KeyValue, KeyValueReader, KeyValueTextInput, KeyValues,
-    Line, Lines, NLineInput, NLineReader, RangeInput, RangeReader, ReadCounts, SplitContext,
-    TextInput, TextReader, WholeFile, WholeFileInput, WholeFileReader,
+    Line, Lines, NLineInput, RangeInput, RangeReader, ReadCounts, SplitContext, TextInput,
+    TextReader, WholeFile, WholeFileInput, WholeFileReader,
 };
 pub use job::{Builder, Job, MapOnly, Mapped, Reduced};
 pub use join::{

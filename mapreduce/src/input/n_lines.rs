@@ -6,7 +6,7 @@ use hfs_protocol::proto::task::InputSplit;
 use super::file_splits::{Piece, input_files, message_at_lines};
 use super::pack::Packed;
 use super::text::{TextInput, TextReader};
-use super::{BatchReader, InputFormat, Lines, SplitContext};
+use super::{InputFormat, Lines, SplitContext};
 use crate::compress::Codec;
 use crate::conf::{self, Conf};
 use crate::files::{FileInfo, Files};
@@ -25,7 +25,7 @@ pub struct NLineInput;
 impl InputFormat for NLineInput {
     type Record<'a> = super::Line<'a>;
     type Batch<'a> = Lines<'a>;
-    type Reader = NLineReader;
+    type Reader = TextReader;
 
     fn splits(&self, context: &SplitContext<'_>) -> Result<Vec<InputSplit>> {
         let lines: u64 = context.conf.parsed_or(conf::LINES_PER_MAP, 1)?;
@@ -35,14 +35,14 @@ impl InputFormat for NLineInput {
         splits_by_lines(context, lines)
     }
 
-    fn open(&self, split: &InputSplit, files: &Files, conf: &Conf) -> Result<NLineReader> {
-        TextInput.open(split, files, conf).map(NLineReader)
+    fn open(&self, split: &InputSplit, files: &Files, conf: &Conf) -> Result<TextReader> {
+        TextInput.open(split, files, conf)
     }
 }
 
 /// Splits of text files with a number of lines each, the last one of a file with fewer. All files are
 /// read for it.
-pub(crate) fn splits_by_lines(context: &SplitContext<'_>, lines: u64) -> Result<Vec<InputSplit>> {
+fn splits_by_lines(context: &SplitContext<'_>, lines: u64) -> Result<Vec<InputSplit>> {
     let mut splits = Vec::new();
     for file in input_files(context)? {
         if Codec::of_path(&file.path)?.is_some() {
@@ -87,29 +87,4 @@ fn cut(file: &FileInfo, lines: u64, context: &SplitContext<'_>) -> Result<Vec<Pi
     let ends = starts.iter().skip(1).copied().chain([file.length]);
     let piece = |(&start, end)| Piece { path: file.path.clone(), start, length: end - 1 - start };
     Ok(starts.iter().zip(ends).map(piece).collect())
-}
-
-/// Reads the lines of one split.
-pub struct NLineReader(TextReader);
-
-impl BatchReader<NLineInput> for NLineReader {
-    fn next_batch(&mut self) -> Result<Option<Lines<'_>>> {
-        self.0.next_batch()
-    }
-
-    fn fraction(&self) -> f64 {
-        self.0.fraction()
-    }
-
-    fn position(&self) -> String {
-        self.0.position()
-    }
-
-    fn take_counts(&mut self) -> super::ReadCounts {
-        self.0.take_counts()
-    }
-
-    fn current_split(&self) -> super::CurrentSplit {
-        BatchReader::<TextInput>::current_split(&self.0)
-    }
 }

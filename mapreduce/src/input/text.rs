@@ -327,8 +327,12 @@ impl TextReader {
     }
 }
 
-impl BatchReader<TextInput> for TextReader {
-    fn next_batch(&mut self) -> Result<Option<Lines<'_>>> {
+impl TextReader {
+    /// The next lines; `None` at the end of the split.
+    ///
+    /// # Errors
+    /// When the input can't be read.
+    pub fn next_batch(&mut self) -> Result<Option<Lines<'_>>> {
         let Some((from, to)) = self.find_short()? else { return Ok(None) };
         let Some(current) = &self.current else { return Ok(None) };
         let bytes = current.slice(from, to)?;
@@ -340,12 +344,14 @@ impl BatchReader<TextInput> for TextReader {
         Ok(Some(Lines { file, offset: from, bytes, position: &self.position }))
     }
 
-    fn fraction(&self) -> f64 {
+    /// How much of the split has been given out, 0.0 to 1.0.
+    pub fn fraction(&self) -> f64 {
         let current = self.current.as_ref().map_or(0, PieceLines::done);
         ((self.done_bytes + current) as f64 / self.split_bytes as f64).min(1.0)
     }
 
-    fn position(&self) -> String {
+    /// Where the last line lies, for the sentence of a failure.
+    pub fn position(&self) -> String {
         let Some(piece) = self.pieces.get(self.next_piece.saturating_sub(1)) else {
             return "the start of the split".to_owned();
         };
@@ -362,9 +368,32 @@ impl BatchReader<TextInput> for TextReader {
         }
     }
 
-    fn take_counts(&mut self) -> ReadCounts {
+    /// Lines and bytes since the last call.
+    pub fn take_counts(&mut self) -> ReadCounts {
         self.counts.skipped += self.skipped.take();
         std::mem::take(&mut self.counts)
+    }
+}
+
+/// Formats that differ only in how they cut text into splits share this reader.
+impl<F> BatchReader<F> for TextReader
+where
+    F: for<'a> InputFormat<Batch<'a> = Lines<'a>>,
+{
+    fn next_batch(&mut self) -> Result<Option<Lines<'_>>> {
+        Self::next_batch(self)
+    }
+
+    fn fraction(&self) -> f64 {
+        Self::fraction(self)
+    }
+
+    fn position(&self) -> String {
+        Self::position(self)
+    }
+
+    fn take_counts(&mut self) -> ReadCounts {
+        Self::take_counts(self)
     }
 
     fn current_split(&self) -> CurrentSplit {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::conf;
 use crate::context::Context;
-use crate::input::{BatchReader, InputFormat, SplitContext, TextInput};
+use crate::input::{InputFormat, SplitContext, TextInput};
 
 /// Memory for a table, MiB, unless configured.
 const DEFAULT_TABLE_MB: u64 = 256;

@@ -5,13 +5,7 @@ use hfs_protocol::proto::task::InputSplit;
 
 use crate::conf::Conf;
 use crate::files::Files;
-use crate::input::{
-    BatchReader, CurrentSplit, InputFormat, Line, Lines, ReadCounts, SplitContext, TextInput,
-    TextReader, splits_by_lines,
-};
-
-/// Lines of a split of [`Format::Numbered`].
-const LINES_PER_MAP: &str = "mapreduce.input.lineinputformat.linespermap";
+use crate::input::{InputFormat, Line, Lines, NLineInput, SplitContext, TextInput, TextReader};
 
 /// The input formats of `-inputformat`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,55 +38,26 @@ impl Format {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct StreamInput(pub(super) Format);
 
-/// Reads the lines of one split.
-pub(super) struct StreamReader(TextReader);
-
 impl InputFormat for StreamInput {
     type Record<'a> = Line<'a>;
     type Batch<'a> = Lines<'a>;
-    type Reader = StreamReader;
+    type Reader = TextReader;
 
     fn splits(&self, context: &SplitContext<'_>) -> Result<Vec<InputSplit>> {
-        if self.0 != Format::Numbered {
-            let mut splits = TextInput.splits(context)?;
-            if splits.is_empty() {
-                // As in Hadoop the mapper hears that there is nothing: it may have something to say to that.
-                let description = "no bytes at all".to_owned();
-                splits.push(InputSplit { description, ..InputSplit::default() });
-            }
-            return Ok(splits);
+        if self.0 == Format::Numbered {
+            return NLineInput.splits(context);
         }
-        let lines = context.conf.parsed_or(LINES_PER_MAP, 1u64)?;
-        if lines == 0 {
-            bail!("the property {LINES_PER_MAP} is 0; a map reads at least one line");
+        let mut splits = TextInput.splits(context)?;
+        if splits.is_empty() {
+            // As in Hadoop the mapper hears that there is nothing: it may have something to say to that.
+            let description = "no bytes at all".to_owned();
+            splits.push(InputSplit { description, ..InputSplit::default() });
         }
-        splits_by_lines(context, lines)
+        Ok(splits)
     }
 
-    fn open(&self, split: &InputSplit, files: &Files, conf: &Conf) -> Result<StreamReader> {
-        TextInput.open(split, files, conf).map(StreamReader)
-    }
-}
-
-impl BatchReader<StreamInput> for StreamReader {
-    fn next_batch(&mut self) -> Result<Option<Lines<'_>>> {
-        self.0.next_batch()
-    }
-
-    fn fraction(&self) -> f64 {
-        self.0.fraction()
-    }
-
-    fn position(&self) -> String {
-        self.0.position()
-    }
-
-    fn take_counts(&mut self) -> ReadCounts {
-        self.0.take_counts()
-    }
-
-    fn current_split(&self) -> CurrentSplit {
-        BatchReader::<TextInput>::current_split(&self.0)
+    fn open(&self, split: &InputSplit, files: &Files, conf: &Conf) -> Result<TextReader> {
+        TextInput.open(split, files, conf)
     }
 }
 
@@ -100,13 +65,14 @@ impl BatchReader<StreamInput> for StreamReader {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::conf;
 
     /// Which lines each split gives.
     fn lines_of_splits(text: &str, lines: &str) -> Vec<Vec<String>> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("in");
         std::fs::write(&path, text).unwrap();
-        let conf: Conf = [(LINES_PER_MAP, lines)].into_iter().collect();
+        let conf: Conf = [(conf::LINES_PER_MAP, lines)].into_iter().collect();
         let input = StreamInput(Format::Numbered);
         let inputs = [path.to_str().unwrap().to_owned()];
         let context = SplitContext {
