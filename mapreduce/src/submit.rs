@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -141,20 +141,28 @@ impl Submission {
         }
         // Written beside and renamed: another submitter of the same program sees it whole or not.
         let partial = format!("{PROGRAMS_DIR}/.{digest}.{}", std::process::id());
-        let mut writer = self.fs.create(&partial, &CreateOptions::overwrite())?;
-        let mut file = File::open(&self.program).with_context(unreadable)?;
-        loop {
-            let got = file.read(&mut buffer).with_context(unreadable)?;
-            if got == 0 {
-                break;
-            }
-            writer.write_all(&buffer[..got])?;
-        }
-        writer.close()?;
+        put_file(&self.fs, &self.program, &partial)?;
         self.fs.set_permission(&partial, 0o755)?;
         self.fs.rename2(&partial, &path, true)?;
         Ok((path, digest))
     }
+}
+
+/// Copies a local file into the file system, over an older one.
+pub(crate) fn put_file(fs: &blocking::FileSystem, from: &Path, to: &str) -> Result<()> {
+    let unreadable = || format!("{} can't be read", from.display());
+    let mut file = File::open(from).with_context(unreadable)?;
+    let mut writer = fs.create(to, &CreateOptions::overwrite())?;
+    let mut buffer = vec![0; COPY_BYTES];
+    loop {
+        let got = file.read(&mut buffer).with_context(unreadable)?;
+        if got == 0 {
+            break;
+        }
+        writer.write_all(&buffer[..got])?;
+    }
+    writer.close()?;
+    Ok(())
 }
 
 /// How a job ended.

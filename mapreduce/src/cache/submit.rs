@@ -1,23 +1,21 @@
 //! Cache items at submission: looked at, and brought into the file system where they are not in one.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use hfs_client::{ClientConfig, CreateOptions, FileStatus, blocking};
+use hfs_client::{ClientConfig, FileStatus, blocking};
 use hfs_protocol::proto::task::{CacheItem, JobSpec};
 
 use super::{Item, Place, items};
 use crate::conf::Conf;
+use crate::submit::put_file;
 
 /// In the job's staging directory, which goes when the job ends: what was brought from the submitter's
 /// machine.
 const CACHE: &str = "_cache";
 /// Where a job without an output directory, and so without a staging directory, has what it brought.
 const UNSTAGED_DIR: &str = "/tmp/hfs/cache";
-/// Bytes of a file read and written at once.
-const COPY_BYTES: usize = 1 << 20;
 
 /// Where what a submission brings goes. `unique`: tells it from every other submission.
 pub(crate) fn upload_dir(staging_dir: &str, unique: &str) -> String {
@@ -115,17 +113,7 @@ fn upload(fs: &blocking::FileSystem, from: &Path, to: &str) -> Result<()> {
             }
             continue;
         }
-        let mut file = File::open(&from).with_context(unreadable)?;
-        let mut writer = fs.create(&to, &CreateOptions::overwrite())?;
-        let mut buffer = vec![0; COPY_BYTES];
-        loop {
-            let got = file.read(&mut buffer).with_context(unreadable)?;
-            if got == 0 {
-                break;
-            }
-            writer.write_all(&buffer[..got])?;
-        }
-        writer.close()?;
+        put_file(fs, &from, &to)?;
     }
     Ok(())
 }
