@@ -151,7 +151,10 @@ impl Launch<'_> {
                 flags.push(("dir", dir));
                 flags.extend(address(self.masters.jobtracker).map(|a| ("jobtracker", a)));
                 flags.push(("shuffle-port", port(self.ports.shuffle)));
-                flags.push(("slots", slots(self.shape.workers).to_string()));
+                // A flag would win over the setting that somebody chose.
+                if !self.shape.settings.iter().any(|s| s.role == Role::Worker && s.key == "slots") {
+                    flags.push(("slots", slots(self.shape.workers).to_string()));
+                }
             }
         }
         flags.into_iter().flat_map(|(flag, value)| [format!("--{flag}"), value]).collect()
