@@ -259,8 +259,10 @@ fn fault_47_segments_damaged_on_disk_are_made_again() {
     })
     .unwrap();
     let expected = put_text(&cluster);
-    // One map at a time on each worker, and reduces after the last: what is done first is not read for a while.
-    let args = ["--delay-ms", "1500", "--reduces", "2", "/in", "/out"];
+    // One map at a time on each worker, and so many that some wait when two have ended: reduces start when none
+    // waits, so what is done first is not read for a while.
+    let small = "mapreduce.input.fileinputformat.split.maxsize=524288";
+    let args = ["-D", small, "--delay-ms", "1500", "--reduces", "2", "/in", "/out"];
     let job = spawn_example(&cluster, "slow_wordcount", &args);
     eventually("two maps have ended", || maps_done(&cluster).filter(|done| *done >= 2)).unwrap();
     let damaged = segments(&cluster);
