@@ -11,6 +11,9 @@ pub use deprecated::current_name;
 
 /// Memory for sorting and merging, MiB (`mapreduce.task.io.sort.mb`).
 pub const SORT_MB: &str = "mapreduce.task.io.sort.mb";
+/// Memory in which a local run keeps map output instead of files, MiB: by default a quarter of what the machine has
+/// available, and none where [`SORT_MB`] is set.
+pub const LOCAL_KEPT_MB: &str = "hfs.local.kept.mb";
 /// The most runs one merge reads at once (`mapreduce.task.io.sort.factor`).
 pub const SORT_FACTOR: &str = "mapreduce.task.io.sort.factor";
 /// Number of reduce tasks (`mapreduce.job.reduces`).

@@ -20,10 +20,10 @@ use crate::partition::{HashPartitioner, KeySampler, Partitioner};
 use crate::reducer::{Combiner, NoCombiner, Reducer};
 use crate::task::attempt::{Environment, Written};
 use crate::task::combine::{Combining, GroupCombiner, ReducerAsCombiner};
-use crate::task::map::{map_to_output, map_to_segment};
+use crate::task::keep::MapOutput;
+use crate::task::map::{map_for_reducers, map_to_output};
 use crate::task::reduce::{ReduceInputs, reduce};
 use crate::task::sample::sample_keys;
-use crate::task::segment::Segment;
 
 /// A job that is ready to run. Made by [`Job::map`].
 ///
@@ -85,8 +85,13 @@ pub(crate) trait Program: Send + Sync {
     fn splits(&self, context: &SplitContext<'_>) -> Result<Vec<InputSplit>>;
     /// Lets the partitioner put what all tasks must know into the plan's configuration.
     fn plan_partitions(&self, files: &Files, plan: &mut Plan) -> Result<()>;
-    /// Maps into a segment, for reducers.
-    fn map(&self, split: &InputSplit, env: &Environment, context: &mut Context) -> Result<Segment>;
+    /// Maps for reducers.
+    fn map(
+        &self,
+        split: &InputSplit,
+        env: &Environment,
+        context: &mut Context,
+    ) -> Result<MapOutput>;
     /// Maps into an output file, in a job without reducers.
     fn map_only(
         &self,
@@ -561,7 +566,7 @@ where
         Ok(())
     }
 
-    fn map(&self, _: &InputSplit, _: &Environment, _: &mut Context) -> Result<Segment> {
+    fn map(&self, _: &InputSplit, _: &Environment, _: &mut Context) -> Result<MapOutput> {
         bail!("this job has no reducer, so its maps have no sorted output")
     }
 
@@ -611,11 +616,16 @@ where
         partitioner.plan(&mut sampler, &mut plan.conf, reduces)
     }
 
-    fn map(&self, split: &InputSplit, env: &Environment, context: &mut Context) -> Result<Segment> {
+    fn map(
+        &self,
+        split: &InputSplit,
+        env: &Environment,
+        context: &mut Context,
+    ) -> Result<MapOutput> {
         let Mapped { mapper, input, combining, partitioner, .. } = &self.mapped;
         let mut partitioner = partitioner.clone();
         partitioner.configure(&env.conf, context.reduces())?;
-        map_to_segment(mapper.clone(), input, combining.clone(), partitioner, split, env, context)
+        map_for_reducers(mapper.clone(), input, combining.clone(), partitioner, split, env, context)
     }
 
     fn map_only(&self, _: &InputSplit, _: &Environment, _: &mut Context) -> Result<Vec<Written>> {

@@ -1,6 +1,7 @@
 //! Running a job in this process, without a cluster: the same maps, sorts, merges and reduces.
 
-use std::path::Path;
+mod available;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,15 +10,19 @@ use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
 use hfs_protocol::proto::task::{CachedItem, Counter, InputSplit};
 use parking_lot::Mutex;
 
+use self::available::available_memory;
 use crate::cache::{WorkingDir, localize_here};
-use crate::conf::Conf;
+use crate::conf::{self, Conf};
 use crate::context::{Context, Shared};
 use crate::counters::{self, Limits};
 use crate::files::Files;
 use crate::job::{Job, Plan};
 use crate::task::attempt::{Environment, Written, fan_in, sort_bytes};
+use crate::task::keep::{Opened, Pool};
 use crate::task::reduce::Ready;
-use crate::task::segment::MappedSegment;
+
+/// Map output stays in memory up to this part of what the machine has available.
+const KEPT_PART: u64 = 4;
 
 /// What a local run gave.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +69,7 @@ pub fn run_local(
         files: files.clone(),
         sort_bytes: sort_bytes(&conf)?,
         fan_in: fan_in(&conf)?,
+        pool: kept_bytes(&conf)?.map(Pool::new),
         conf,
         work_dir: work.path().to_owned(),
         output_dir: staging.clone(),
@@ -129,22 +135,22 @@ impl Run<'_> {
     ) -> Result<()> {
         let (maps, reduces) = (splits.len(), self.reduces as usize);
         progress(LocalProgress { maps: (0, maps), reduces: (0, reduces) });
-        let segments: Mutex<Vec<Arc<MappedSegment>>> = Mutex::default();
+        let outputs: Mutex<Vec<Opened>> = Mutex::default();
         self.parallel(
             maps,
             &|index| {
                 if reduces == 0 {
                     self.map_only(index, &splits[index])?;
                 } else {
-                    let segment = self.map(index, &splits[index])?;
-                    segments.lock().push(Arc::new(segment));
+                    let output = self.map(index, &splits[index])?;
+                    outputs.lock().push(output);
                 }
                 Ok(())
             },
             &|done| progress(LocalProgress { maps: (done, maps), reduces: (0, reduces) }),
         )?;
-        let segments = segments.into_inner();
-        self.parallel(reduces, &|index| self.reduce(index, &segments).map(drop), &|done| {
+        let outputs = outputs.into_inner();
+        self.parallel(reduces, &|index| self.reduce(index, &outputs).map(drop), &|done| {
             progress(LocalProgress { maps: (maps, maps), reduces: (done, reduces) });
         })
     }
@@ -200,11 +206,11 @@ impl Run<'_> {
         Ok((Environment { work_dir, ..self.env.clone() }, context, working))
     }
 
-    fn map(&self, index: usize, split: &InputSplit) -> Result<MappedSegment> {
+    fn map(&self, index: usize, split: &InputSplit) -> Result<Opened> {
         let (env, mut context, _working) = self.surroundings(TaskKind::Map, index)?;
-        let segment = self.job.program.map(split, &env, &mut context)?;
+        let output = self.job.program.map(split, &env, &mut context)?;
         self.finished(&context)?;
-        open_and_forget(&segment.path)
+        output.open()
     }
 
     fn map_only(&self, index: usize, split: &InputSplit) -> Result<Vec<Written>> {
@@ -214,9 +220,9 @@ impl Run<'_> {
         Ok(written)
     }
 
-    fn reduce(&self, index: usize, segments: &[Arc<MappedSegment>]) -> Result<Vec<Written>> {
+    fn reduce(&self, index: usize, outputs: &[Opened]) -> Result<Vec<Written>> {
         let (env, mut context, _working) = self.surroundings(TaskKind::Reduce, index)?;
-        let mut inputs = Ready::new(segments.to_vec(), context.index());
+        let mut inputs = Ready::new(outputs.to_vec(), context.index());
         let written = self.job.program.reduce(&mut inputs, &env, &mut context)?;
         self.finished(&context)?;
         Ok(written)
@@ -229,9 +235,13 @@ impl Run<'_> {
     }
 }
 
-/// Maps a segment and removes its name: a killed process leaves nothing behind.
-fn open_and_forget(path: &Path) -> Result<MappedSegment> {
-    let segment = MappedSegment::open(path)?;
-    std::fs::remove_file(path)?;
-    Ok(segment)
+/// Memory for map output that stays in memory; none when there is to be none.
+fn kept_bytes(conf: &Conf) -> Result<Option<u64>> {
+    let bytes = match (conf.parsed::<u64>(conf::LOCAL_KEPT_MB)?, conf.get(conf::SORT_MB)) {
+        (Some(mb), _) => mb.saturating_mul(1 << 20),
+        // Who says how much memory a task may take does not want it to take more.
+        (None, Some(_)) => 0,
+        (None, None) => available_memory() / KEPT_PART,
+    };
+    Ok((bytes > 0).then_some(bytes))
 }

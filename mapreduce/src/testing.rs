@@ -65,7 +65,6 @@ use crate::reducer::Reducer;
 use crate::task::attempt::{DEFAULT_FAN_IN, DEFAULT_SORT_BYTES, Environment};
 use crate::task::buffer::SortBuffer;
 use crate::task::reduce::of_keys;
-use crate::task::sorted::Sorted as _;
 use crate::values::{GroupPart, Values};
 
 /// What a mapper or a reducer under test has emitted.
@@ -141,6 +140,7 @@ impl Bench {
             output_dir: path_in(&dir, "out")?,
             sort_bytes: DEFAULT_SORT_BYTES,
             fan_in: DEFAULT_FAN_IN,
+            pool: None,
         };
         let limits = Limits::read(&conf)?;
         let cached = localize_here(&conf, &Files::Local, dir.path())?;
@@ -324,7 +324,7 @@ impl<K: Record, V: Record, R: Reducer<K, V>, G: Grouping<K>> ReduceTest<K, V, R,
         buffer.sorted(1, |sorted| {
             let mut scratch = Scratch::default();
             while let Some((key, _)) = sorted.peek() {
-                let mut values = Values::<V>::new::<K>(sorted.source(), &scratch, key, part);
+                let mut values = Values::<V>::new::<K>(sorted, &scratch, key, part);
                 reducer.reduce(K::decode(key, &scratch)?, &mut values, &mut out)?;
                 out.context.count(TaskCounter::ReduceInputRecords, values.finish()?);
                 out.context.count(TaskCounter::ReduceInputGroups, 1);

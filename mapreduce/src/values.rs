@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use anyhow::anyhow;
 
 use crate::record::{Record, Scratch};
-use crate::task::sorted::Source;
+use crate::task::merge::Merger;
 
 /// The part of an encoded key that decides its group.
 pub(crate) type GroupPart<'m> = &'m dyn Fn(&[u8]) -> &[u8];
@@ -16,7 +16,7 @@ pub(crate) type GroupPart<'m> = &'m dyn Fn(&[u8]) -> &[u8];
 /// runs, never collected, so a group may have more of them than fit into memory. They come in the
 /// order of their keys.
 pub struct Values<'m, 'a, V: Record> {
-    source: Source<'m, 'a>,
+    source: &'m mut Merger<'a>,
     scratch: &'m Scratch,
     /// For the last key and value of [`Values::next_with_key`].
     with_key: Scratch,
@@ -36,7 +36,7 @@ impl<'m, 'a, V: Record> Values<'m, 'a, V> {
     /// The values of the keys of type `K` that are in one group with `key`, the next one of `source`.
     #[inline]
     pub(crate) fn new<K: Record>(
-        source: Source<'m, 'a>,
+        source: &'m mut Merger<'a>,
         scratch: &'m Scratch,
         key: &'a [u8],
         part: Option<GroupPart<'m>>,

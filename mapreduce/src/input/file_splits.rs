@@ -12,7 +12,7 @@ use super::pack::{Cut, Located, Packed, pack};
 use crate::conf;
 use crate::files::FileInfo;
 
-/// Bytes of a split where files have no blocks.
+/// Bytes of a split where files have no blocks and nobody says how many tasks run at once.
 const DEFAULT_SPLIT_BYTES: u64 = 128 << 20;
 /// Bytes of a local run's split: larger than a cluster's, as nothing is gained by retrying less.
 const LOCAL_SPLIT_BYTES: u64 = 512 << 20;
@@ -96,10 +96,7 @@ fn splits_of(
     let least: u64 = context.conf.parsed_or(conf::SPLIT_MIN_BYTES, 1)?;
     let most: u64 = context.conf.parsed_or(conf::SPLIT_MAX_BYTES, u64::MAX)?;
     let total: u64 = files.iter().map(|file| file.length).sum();
-    let unblocked = match context.parallelism {
-        Some(tasks) => share(total, tasks.max(1) as u64),
-        None => DEFAULT_SPLIT_BYTES,
-    };
+    let unblocked = context.unblocked_split_bytes(total);
     let locate = |file: FileInfo| {
         let natural = if file.block_bytes > 0 { file.block_bytes } else { unblocked };
         Ok(Located {
@@ -133,9 +130,17 @@ pub(crate) fn pieces(split: &InputSplit) -> Result<Vec<FileSplit>> {
     Ok(message.pieces.into_iter().map(piece).collect())
 }
 
+impl SplitContext<'_> {
+    /// Bytes of a split of files without blocks, of which there are `total` bytes.
+    #[must_use]
+    pub fn unblocked_split_bytes(&self, total: u64) -> u64 {
+        self.parallelism.map_or(DEFAULT_SPLIT_BYTES, |tasks| share(total, tasks.max(1) as u64))
+    }
+}
+
 /// Equal shares for tasks that run at once, each between [`LEAST_LOCAL_SPLIT_BYTES`] and
 /// [`LOCAL_SPLIT_BYTES`].
-pub(super) fn share(total: u64, tasks: u64) -> u64 {
+fn share(total: u64, tasks: u64) -> u64 {
     let rounds = total.div_ceil(LOCAL_SPLIT_BYTES * tasks).max(1);
     total.div_ceil(rounds * tasks).max(LEAST_LOCAL_SPLIT_BYTES)
 }

@@ -12,7 +12,7 @@ use super::settings::Settings;
 use crate::context::Context;
 use crate::counters::TaskCounter;
 use crate::task::combine::{GroupCombiner, Pass};
-use crate::task::sorted::Source;
+use crate::task::merge::Merger;
 
 /// Bytes of a combiner's output that are sorted at once.
 const HELD_BYTES: usize = 32 << 20;
@@ -28,7 +28,7 @@ pub(super) struct StreamCombiner {
 impl GroupCombiner for StreamCombiner {
     fn combine(
         &self,
-        source: Source<'_, '_>,
+        source: &mut Merger<'_>,
         context: &mut Context,
         pass: &mut Pass<'_>,
     ) -> Result<()> {
@@ -63,7 +63,7 @@ fn plain<'k>(key: &'k [u8], settings: &Settings) -> Result<&'k [u8]> {
 
 fn run(
     mut pipe: Pipe,
-    mut source: Source<'_, '_>,
+    source: &mut Merger<'_>,
     settings: &Settings,
     context: &mut Context,
     pass: &mut Pass<'_>,
@@ -154,7 +154,7 @@ impl Lines for PassLines<'_, '_> {
 }
 
 fn aggregate(
-    mut source: Source<'_, '_>,
+    source: &mut Merger<'_>,
     settings: &Settings,
     pass: &mut Pass<'_>,
 ) -> Result<(u64, u64)> {
@@ -178,7 +178,7 @@ fn aggregate(
     Ok((taken, passed))
 }
 
-fn copy(mut source: Source<'_, '_>, pass: &mut Pass<'_>) -> Result<(u64, u64)> {
+fn copy(source: &mut Merger<'_>, pass: &mut Pass<'_>) -> Result<(u64, u64)> {
     let mut records = 0;
     while let Some((key, value)) = source.peek() {
         pass(key, value)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use hfs_protocol::proto::task::{Done, Launch, OutputFile, launch};
 
+use super::keep::Pool;
 use super::reduce::ReduceInputs;
 use crate::conf::{self, Conf};
 use crate::context::{Context, Shared};
@@ -29,6 +30,8 @@ pub(crate) struct Environment {
     pub(crate) output_dir: String,
     pub(crate) sort_bytes: u64,
     pub(crate) fan_in: usize,
+    /// Memory for map output that reducers of the same process will read.
+    pub(crate) pool: Option<Arc<Pool>>,
 }
 
 /// An output file that an attempt has written.
@@ -83,6 +86,7 @@ pub(crate) fn run(
             bytes => bytes,
         },
         fan_in: fan_in(&conf)?,
+        pool: None,
         conf: Arc::clone(&conf),
         work_dir: PathBuf::from(&launch.work_dir),
         output_dir: launch.attempt_output_dir.clone(),
@@ -105,7 +109,7 @@ pub(crate) fn run(
         Some(launch::Task::Map(map)) => {
             let split = map.split.as_ref().context("the worker sent a map without its split")?;
             if spec.reduces > 0 {
-                let segment = job.program.map(split, &env, &mut context)?;
+                let segment = job.program.map(split, &env, &mut context)?.into_segment()?;
                 done.map_output_bytes = segment.bytes;
                 done.map_output_path = segment
                     .path

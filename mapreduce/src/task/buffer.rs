@@ -2,9 +2,17 @@
 
 use anyhow::Result;
 
-use super::run::{prefix, put_record, varint};
+use super::collect::MOST_SORT_BYTES;
+use super::keep::{KeptOutput, Room};
+use super::memory::reserve_huge;
+use super::merge::Merger;
+use super::run::{Cursor, prefix, put_record, split_record};
 use super::sort::{Entry, sort_entries};
-use super::sorted::{Sorted, Source};
+
+/// The most bytes of a record's two lengths.
+const MOST_LENGTH_BYTES: usize = 20;
+/// From so many bytes on a buffer is likely to be filled.
+const LARGE_BYTES: usize = 4 << 20;
 
 /// Records of a map attempt that are not on disk yet.
 #[derive(Debug, Default)]
@@ -13,13 +21,20 @@ pub(crate) struct SortBuffer {
     entries: Vec<Entry>,
     spare: Vec<Entry>,
     budget: usize,
+    /// What the budget may grow to.
+    most: usize,
 }
 
 impl SortBuffer {
     /// A buffer that asks to be emptied when it takes about `budget` bytes, the memory that sorting
     /// needs included.
     pub(crate) fn new(budget: usize) -> Self {
-        Self { budget, ..Self::default() }
+        Self::growing(budget, budget)
+    }
+
+    /// As [`SortBuffer::new`], with a budget that may be extended to `most`.
+    pub(crate) fn growing(budget: usize, most: usize) -> Self {
+        Self { budget, most, ..Self::default() }
     }
 
     #[inline]
@@ -33,26 +48,87 @@ impl SortBuffer {
 
     #[inline]
     pub(crate) fn push(&mut self, partition: u32, key: &[u8], value: &[u8]) {
+        let bytes = key.len() + value.len() + MOST_LENGTH_BYTES;
+        if self.records.capacity() - self.records.len() < bytes
+            || self.entries.len() == self.entries.capacity()
+        {
+            self.grow(bytes);
+        }
         let at = self.records.len() as u32;
         put_record(key, value, &mut self.records);
         self.entries.push(Entry { prefix: prefix(key), at, partition });
+    }
+
+    /// Makes room for an entry and so many bytes. A buffer that has some size already gets all it may ever need at
+    /// once: what is not written to costs nothing, and large pages would be torn by moving it.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, bytes: usize) {
+        let length = self.records.len();
+        let most = self.most.min(MOST_SORT_BYTES as usize);
+        if length >= LARGE_BYTES && length < most {
+            reserve_huge(&mut self.records, most + bytes - length);
+            let entries = (most / (2 * size_of::<Entry>())).saturating_sub(self.entries.len());
+            reserve_huge(&mut self.entries, entries);
+        }
+        self.records.reserve(bytes);
+        self.entries.reserve(1);
     }
 
     /// Sorts, and gives each partition's records in turn.
     pub(crate) fn sorted(
         &mut self,
         partitions: u32,
-        mut use_partition: impl FnMut(&mut SortedRecords<'_>) -> Result<()>,
+        mut use_partition: impl FnMut(&mut Merger<'_>) -> Result<()>,
     ) -> Result<()> {
-        let records = &self.records;
-        let key_of = |at: u32| record_at(records, at).0;
-        let starts = sort_entries(&mut self.entries, &mut self.spare, partitions, &key_of);
+        let starts = self.sort(partitions);
         for bounds in starts.windows(2) {
             let entries = &self.entries[bounds[0]..bounds[1]];
-            let next = entries.first().map(|entry| record_at(records, entry.at));
-            use_partition(&mut SortedRecords { records, entries, next })?;
+            let cursor = Cursor::of_entries(&self.records, entries)?;
+            use_partition(&mut Merger::of_cursors(vec![cursor]))?;
         }
         Ok(())
+    }
+
+    /// Sorts, and leaves everything where it is.
+    pub(crate) fn keep(mut self, partitions: u32, room: Room) -> KeptOutput {
+        let mut bytes = vec![0; partitions as usize];
+        let ends = self.entries.iter().skip(1).map(|next| next.at as usize);
+        for (entry, end) in self.entries.iter().zip(ends.chain([self.records.len()])) {
+            bytes[entry.partition as usize] += end - entry.at as usize;
+        }
+        let starts = self.sort(partitions);
+        KeptOutput::new(self.records, self.entries, starts, bytes, room)
+    }
+
+    /// Sorts the entries; says where those of each partition begin, and where the last end.
+    fn sort(&mut self, partitions: u32) -> Vec<usize> {
+        let records = &self.records;
+        let key_of = |at: u32| {
+            let record = split_record(&records[at as usize..]);
+            record.expect("invariant: the buffer wrote this record").0
+        };
+        sort_entries(&mut self.entries, &mut self.spare, partitions, &key_of)
+    }
+
+    /// The memory that it may take.
+    pub(crate) fn budget(&self) -> usize {
+        self.budget
+    }
+
+    /// The memory that the records and their entries take.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.records.len() + self.entries.len() * size_of::<Entry>()
+    }
+
+    /// Lets the buffer take so many bytes more. False: their places can't be told any more.
+    pub(crate) fn extend(&mut self, bytes: usize) -> bool {
+        let budget = self.budget.saturating_add(bytes);
+        let allowed = budget <= self.most;
+        if allowed {
+            self.budget = budget;
+        }
+        allowed
     }
 
     /// Makes the buffer empty; its memory stays for what comes.
@@ -60,44 +136,4 @@ impl SortBuffer {
         self.records.clear();
         self.entries.clear();
     }
-}
-
-/// The records of one partition in order.
-#[derive(Debug)]
-pub(crate) struct SortedRecords<'a> {
-    records: &'a [u8],
-    /// The next record's entry first.
-    entries: &'a [Entry],
-    next: Option<(&'a [u8], &'a [u8])>,
-}
-
-impl<'a> Sorted<'a> for SortedRecords<'a> {
-    #[inline]
-    fn peek(&self) -> Option<(&'a [u8], &'a [u8])> {
-        self.next
-    }
-
-    #[inline]
-    fn advance(&mut self) -> Result<()> {
-        if let Some((_, rest)) = self.entries.split_first() {
-            self.entries = rest;
-        }
-        self.next = self.entries.first().map(|entry| record_at(self.records, entry.at));
-        Ok(())
-    }
-
-    fn source(&mut self) -> Source<'_, 'a> {
-        Source::Buffered(self)
-    }
-}
-
-/// The record that [`SortBuffer::push`] put at `at`.
-#[inline]
-fn record_at(records: &[u8], at: u32) -> (&[u8], &[u8]) {
-    let record = &records[at as usize..];
-    let (key_bytes, first) = varint(record).expect("invariant: the buffer wrote this record");
-    let (value_bytes, second) =
-        varint(&record[first..]).expect("invariant: the buffer wrote this record");
-    let record = &record[first + second..];
-    (&record[..key_bytes], &record[key_bytes..key_bytes + value_bytes])
 }

@@ -2,11 +2,13 @@
 //! both of which spill.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
 use super::buffer::SortBuffer;
 use super::combine::{Combining, Folder};
+use super::keep::{MapOutput, Pool, Room};
 use super::segment::Segment;
 use super::sort::sort_entries;
 use super::spill::Spills;
@@ -28,6 +30,9 @@ const MAX_FIELD_BYTES: usize = 1 << 30;
 /// record costs a cache miss and saves less than the sort would.
 const LEAST_RECORDS_PER_KEY: f64 = 1.3;
 
+/// What a buffer that may stay in memory takes of the pool at a time.
+const EXTENSION_BYTES: usize = 64 << 20;
+
 /// Where emitted records wait.
 enum Store<A> {
     Fold(Table<A>),
@@ -44,6 +49,8 @@ pub(crate) struct MapCollector<'c, K: Record, V: Record, C, P> {
     store: Store<V::Owned>,
     spills: Spills,
     budget: usize,
+    /// What the buffer has taken of the pool, if there is one, to stay in memory.
+    room: Option<Room>,
     /// Records emitted since the last spill.
     emitted: u64,
     key_buffer: Vec<u8>,
@@ -62,20 +69,24 @@ where
         work_dir: &Path,
         sort_bytes: u64,
         fan_in: usize,
+        pool: Option<&Arc<Pool>>,
         combining: Combining<C>,
         partitioner: P,
     ) -> Self {
         let budget = sort_bytes.clamp(LEAST_SORT_BYTES, MOST_SORT_BYTES) as usize;
         let partitions = context.reduces();
-        let store = if C::FOLDS {
-            Store::Fold(Table::new(budget))
-        } else {
-            Store::Sort(SortBuffer::new(budget))
+        // What is combined becomes smaller on its way to a file.
+        let room = pool.filter(|_| !combining.combines::<K, V>()).map(Room::none);
+        let store = match &room {
+            _ if C::FOLDS => Store::Fold(Table::new(budget)),
+            Some(_) => Store::Sort(SortBuffer::growing(budget, MOST_SORT_BYTES as usize)),
+            None => Store::Sort(SortBuffer::new(budget)),
         };
         Self {
             context,
             partitions,
             partitioner,
+            room,
             combiner: combining.fold.clone(),
             folder: Folder::new(combining),
             store,
@@ -87,13 +98,38 @@ where
         }
     }
 
-    /// Writes what is left and merges the spills into the attempt's one segment.
-    pub(crate) fn finish(mut self, path: &Path) -> Result<Segment> {
+    /// Sorts what is left, to leave it in memory if there is a pool with room for it, or to write it and merge the
+    /// spills into the attempt's one segment.
+    pub(crate) fn finish(mut self, path: &Path) -> Result<MapOutput> {
         self.context.phase("sort", 1.0);
+        if let Some(room) = &mut self.room
+            && let Store::Sort(buffer) = &mut self.store
+            && self.spills.is_empty()
+            && room.ensure(buffer.held_bytes() as u64)
+            && let Some(room) = self.room.take()
+        {
+            let kept = std::mem::take(buffer).keep(self.partitions, room);
+            self.context.count(TaskCounter::MapOutputRecords, self.emitted);
+            let bytes = (0..self.partitions).map(|partition| kept.bytes(partition) as u64).sum();
+            self.context.count(TaskCounter::MapOutputBytes, bytes);
+            self.context.count(TaskCounter::MapOutputMaterializedBytes, bytes);
+            return Ok(MapOutput::Kept(Arc::new(kept)));
+        }
         self.spill()?;
         let segment = self.spills.finish(path, &mut self.folder, self.context)?;
         self.context.count(TaskCounter::MapOutputMaterializedBytes, segment.bytes);
-        Ok(segment)
+        Ok(MapOutput::Segment(segment))
+    }
+
+    /// Lets a full buffer grow, so that all of it can stay in memory.
+    #[cold]
+    #[inline(never)]
+    fn extend(&mut self) -> bool {
+        let Some(room) = self.room.as_mut().filter(|_| self.spills.is_empty()) else {
+            return false;
+        };
+        let Store::Sort(buffer) = &mut self.store else { return false };
+        room.ensure((buffer.budget() + EXTENSION_BYTES) as u64) && buffer.extend(EXTENSION_BYTES)
     }
 
     #[cold]
@@ -131,6 +167,10 @@ where
                     Ok(())
                 })?;
                 buffer.clear();
+                if let Some(room) = self.room.as_mut().filter(|room| room.bytes() > 0) {
+                    room.clear();
+                    *buffer = SortBuffer::new(self.budget);
+                }
                 let spill = writer.finish()?;
                 self.add_spill(spill);
                 Ok(())
@@ -205,7 +245,7 @@ where
             buffer.push(partition, bytes, value);
             Ok(())
         })?;
-        if buffer.is_full() {
+        if buffer.is_full() && !self.extend() {
             self.spill()?;
         }
         Ok(())

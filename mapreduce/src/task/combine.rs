@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 
 use super::guard::guarded;
-use super::sorted::{Sorted, Source};
+use super::merge::Merger;
 use crate::context::Context;
 use crate::counters::TaskCounter;
 use crate::mapper::Emit;
@@ -28,6 +28,14 @@ impl<C> Combining<C> {
     pub(crate) fn fold(fold: C) -> Self {
         Self { fold, reducer: None }
     }
+
+    /// Whether records may become fewer.
+    pub(crate) fn combines<K: Record, V: Record>(&self) -> bool
+    where
+        C: Combiner<K, V>,
+    {
+        C::FOLDS || self.reducer.is_some()
+    }
 }
 
 impl Combining<NoCombiner> {
@@ -45,7 +53,7 @@ pub(crate) trait GroupCombiner: Send + Sync {
     /// in the order of their keys.
     fn combine(
         &self,
-        source: Source<'_, '_>,
+        source: &mut Merger<'_>,
         context: &mut Context,
         pass: &mut Pass<'_>,
     ) -> Result<()>;
@@ -72,7 +80,7 @@ where
 {
     fn combine(
         &self,
-        mut source: Source<'_, '_>,
+        source: &mut Merger<'_>,
         context: &mut Context,
         pass: &mut Pass<'_>,
     ) -> Result<()> {
@@ -88,7 +96,7 @@ where
             let mut scratch = Scratch::default();
             while let Some((key, _)) = source.peek() {
                 out.group = key;
-                let mut values = Values::<V>::new::<K>(source.reborrow(), &scratch, key, None);
+                let mut values = Values::<V>::new::<K>(source, &scratch, key, None);
                 reducer.reduce(K::decode(key, &scratch)?, &mut values, &mut out)?;
                 taken += values.finish()?;
                 scratch.clear();
@@ -151,12 +159,12 @@ impl<K: Record, V: Record, C: Combiner<K, V>> Folder<K, V, C> {
     /// Passes every record on, those of equal keys combined.
     pub(crate) fn pass<'a>(
         &mut self,
-        source: &mut impl Sorted<'a>,
+        source: &mut Merger<'a>,
         context: &mut Context,
         mut emit: impl FnMut(&[u8], &[u8]) -> Result<()>,
     ) -> Result<()> {
         if let Some(reducer) = &self.combining.reducer {
-            return reducer.combine(source.source(), context, &mut emit);
+            return reducer.combine(source, context, &mut emit);
         }
         let (mut taken, mut passed) = (0, 0);
         while let Some((key, value)) = source.peek() {

@@ -252,11 +252,14 @@ fn read_own(batch: Batch<Connection>, shared: &Shared, outcomes: &SyncSender<Out
 fn own_run(path: &str, shared: &Shared) -> Result<Option<Fetched>> {
     let segment = MappedSegment::open(Path::new(path))?;
     let (mut run, records) = segment.run(shared.partition)?;
-    let length = run.bytes().len();
+    let length = run.len();
     let budget = &shared.place.budget;
-    if length < LEAST_MAPPED_BYTES && budget.allows(length as u64) {
+    if let Run::Mapped(map, range) = &run
+        && length < LEAST_MAPPED_BYTES
+        && budget.allows(length as u64)
+    {
         let Some(room) = budget.take(length as u64) else { return Ok(None) };
-        run = Run::Memory(Arc::new(Held::new(run.bytes().to_vec(), room)));
+        run = Run::Memory(Arc::new(Held::new(map[range.clone()].to_vec(), room)));
     }
     Ok(Some(Fetched { run, records, remote: false }))
 }
@@ -340,7 +343,7 @@ impl<'s> Ask<'s> {
             let Some(wanted) = batch.outputs.pop_front() else { break };
             let heard = match taken {
                 Ok((run, records)) => {
-                    self.runs = (self.runs.0 + 1, self.runs.1 + run.bytes().len() as u64);
+                    self.runs = (self.runs.0 + 1, self.runs.1 + run.len() as u64);
                     let fetched = Fetched { run, records, remote: true };
                     self.outcomes.send(Outcome::Fetched(wanted.output.map_index, fetched)).is_ok()
                 }

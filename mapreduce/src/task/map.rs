@@ -8,7 +8,7 @@ use super::attempt::{Environment, Written};
 use super::collect::MapCollector;
 use super::combine::Combining;
 use super::guard::guarded;
-use super::segment::Segment;
+use super::keep::MapOutput;
 use crate::context::Context;
 use crate::counters::TaskCounter;
 use crate::input::{BatchReader, InputFormat};
@@ -19,8 +19,8 @@ use crate::partition::Partitioner;
 use crate::record::Record;
 use crate::reducer::Combiner;
 
-/// Maps a split into a segment for reducers.
-pub(crate) fn map_to_segment<M, C, P>(
+/// Maps a split for reducers.
+pub(crate) fn map_for_reducers<M, C, P>(
     mapper: M,
     input: &M::Input,
     combining: Combining<C>,
@@ -28,7 +28,7 @@ pub(crate) fn map_to_segment<M, C, P>(
     split: &InputSplit,
     env: &Environment,
     context: &mut Context,
-) -> Result<Segment>
+) -> Result<MapOutput>
 where
     M: Mapper,
     C: Combiner<M::Key, M::Value>,
@@ -40,6 +40,7 @@ where
         &env.work_dir,
         env.sort_bytes,
         env.fan_in,
+        env.pool.as_ref(),
         combining,
         partitioner,
     );

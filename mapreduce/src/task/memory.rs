@@ -69,6 +69,26 @@ unsafe fn move_short(from: *const u8, to: *mut u8, count: usize) {
     }
 }
 
+/// Asks the processor to bring the element at `at`, if there is one, into its caches.
+#[inline]
+pub(crate) fn prefetch<T>(elements: &[T], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(element) = elements.get(at) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: SSE belongs to every x86-64; a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(element).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (elements, at);
+}
+
+/// Makes room for so many elements more, on large pages, where the system gives that much.
+pub(crate) fn reserve_huge<T>(room: &mut Vec<T>, more: usize) {
+    if room.try_reserve_exact(more).is_ok() {
+        want_huge_pages(room);
+    }
+}
+
 /// Asks the system to back the vector's room with large pages. Call it before the room is written to.
 pub(crate) fn want_huge_pages<T>(room: &mut Vec<T>) {
     let bytes = room.capacity() * size_of::<T>();

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use anyhow::Result;
 
-use super::run::Cursor;
+use super::run::{Cursor, Run};
 
 /// Gives the records of many runs in the order of their keys; records of equal keys in the order
 /// of the runs.
@@ -17,16 +17,16 @@ pub(crate) struct Merger<'a> {
 }
 
 impl<'a> Merger<'a> {
-    pub(crate) fn new(runs: impl IntoIterator<Item = &'a [u8]>) -> Result<Self> {
-        let mut cursors = Vec::new();
-        for run in runs {
-            if !run.is_empty() {
-                cursors.push(Cursor::new(run)?);
-            }
-        }
+    pub(crate) fn new(runs: &'a [Run]) -> Result<Self> {
+        let cursors: Result<Vec<_>> = runs.iter().map(Run::cursor).collect();
+        Ok(Self::of_cursors(cursors?))
+    }
+
+    pub(crate) fn of_cursors(mut cursors: Vec<Cursor<'a>>) -> Self {
+        cursors.retain(|cursor| !cursor.at_end);
         let mut merger = Self { tree: vec![0; cursors.len().max(1)], cursors };
         merger.build();
-        Ok(merger)
+        merger
     }
 
     fn build(&mut self) {
@@ -122,7 +122,8 @@ mod tests {
                 encoded.push(bytes);
             }
             all.sort();
-            let mut merger = Merger::new(encoded.iter().map(Vec::as_slice)).unwrap();
+            let cursors = encoded.iter().map(|run| Cursor::new(run).unwrap()).collect();
+            let mut merger = Merger::of_cursors(cursors);
             let mut merged = Vec::new();
             while let Some((key, value)) = merger.peek() {
                 merged.push((key.to_vec(), value.to_vec()));

@@ -1,7 +1,6 @@
 //! A reduce attempt: runs come in, are merged on disk when they would not fit, and are reduced.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use hfs_protocol::ids::TaskKind;
@@ -10,11 +9,11 @@ use super::attempt::{Environment, Written};
 use super::combine::{Combining, Folder};
 use super::fetch::budget::most_unmerged;
 use super::guard::guarded;
+use super::keep::Opened;
 use super::map::WriterEmit;
 use super::merge::Merger;
 use super::run::Run;
 use super::segment::{MappedSegment, SegmentWriter};
-use super::sorted::Source;
 use crate::context::Context;
 use crate::counters::TaskCounter;
 use crate::grouping::Grouping;
@@ -72,7 +71,7 @@ where
     while let Some(fetched) = inputs.next(context)? {
         shuffled += 1;
         context.count(TaskCounter::ShuffledMaps, 1);
-        context.count(TaskCounter::ReduceShuffleBytes, fetched.run.bytes().len() as u64);
+        context.count(TaskCounter::ReduceShuffleBytes, fetched.run.len() as u64);
         runs.add(fetched, &mut folder, context)?;
         context.step(SHUFFLE_SHARE * f64::from(shuffled) / f64::from(inputs.maps().max(1)))?;
     }
@@ -82,7 +81,7 @@ where
 
     context.phase("reduce", MERGE_SHARE);
     let mut out = WriterEmit::begin(output, TaskKind::Reduce, env, context)?;
-    let mut merger = Merger::new(runs.iter().map(Run::bytes))?;
+    let mut merger = Merger::new(&runs)?;
     let part = of_keys(|key| grouping.part(key));
     let part = (!G::WHOLE).then_some(&part as GroupPart<'_>);
     reduce_groups(&mut reducer, &mut merger, part, records, &mut out)?;
@@ -117,7 +116,7 @@ where
         let mut at = Vec::new();
         let reduced = guarded(|| {
             while let Some((key, _)) = merger.peek() {
-                let mut values = Values::<V>::new::<K>(Source::Merged(merger), &scratch, key, part);
+                let mut values = Values::<V>::new::<K>(merger, &scratch, key, part);
                 let reduced = reducer.reduce(K::decode(key, &scratch)?, &mut values, out);
                 let finished = values.finish();
                 if reduced.is_err() {
@@ -159,7 +158,8 @@ struct Runs {
     fan_in: usize,
     memory: Vec<Run>,
     memory_bytes: u64,
-    mapped: Vec<Run>,
+    /// Runs that take none of it.
+    at_hand: Vec<Run>,
     records: u64,
     created: usize,
 }
@@ -172,7 +172,7 @@ impl Runs {
             fan_in: env.fan_in.max(2),
             memory: Vec::new(),
             memory_bytes: 0,
-            mapped: Vec::new(),
+            at_hand: Vec::new(),
             records: 0,
             created: 0,
         }
@@ -185,31 +185,31 @@ impl Runs {
         context: &mut Context,
     ) -> Result<()> {
         self.records += fetched.records;
-        if fetched.run.bytes().is_empty() {
+        if fetched.run.len() == 0 {
             return Ok(());
         }
-        if !fetched.remote {
-            context.count(TaskCounter::FileBytesRead, fetched.run.bytes().len() as u64);
+        if !fetched.remote && !matches!(fetched.run, Run::Kept(..)) {
+            context.count(TaskCounter::FileBytesRead, fetched.run.len() as u64);
         }
         match fetched.run {
             Run::Memory(held) => {
                 self.memory_bytes += held.cost();
                 self.memory.push(Run::Memory(held));
             }
-            mapped @ Run::Mapped(..) => self.mapped.push(mapped),
+            run @ (Run::Mapped(..) | Run::Kept(..)) => self.at_hand.push(run),
         }
         if self.memory_bytes > self.most_in_memory {
             self.memory_bytes = 0;
             let runs = std::mem::take(&mut self.memory);
             let merged = self.merge(&runs, folder, context)?;
-            self.mapped.push(merged);
+            self.at_hand.push(merged);
         }
         // As Hadoop's on-disk merger: early enough that the last merge is a single one, late enough that few bytes
         // go twice.
-        if self.mapped.len() >= 2 * self.fan_in {
-            let smallest = smallest(&mut self.mapped, self.fan_in);
+        if self.at_hand.len() >= 2 * self.fan_in {
+            let smallest = smallest(&mut self.at_hand, self.fan_in);
             let merged = self.merge(&smallest, folder, context)?;
-            self.mapped.push(merged);
+            self.at_hand.push(merged);
         }
         Ok(())
     }
@@ -224,7 +224,7 @@ impl Runs {
         let path = self.work_dir.join(format!("merge-{}", self.created));
         self.created += 1;
         let mut writer = SegmentWriter::create(&path)?;
-        let mut merger = Merger::new(runs.iter().map(Run::bytes))?;
+        let mut merger = Merger::new(runs)?;
         folder.pass(&mut merger, context, |key, value| writer.record(key, value))?;
         writer.end_partition();
         let segment = writer.finish()?;
@@ -243,7 +243,7 @@ impl Runs {
         folder: &mut Folder<K, V, C>,
         context: &mut Context,
     ) -> Result<(Vec<Run>, u64)> {
-        let mut runs = std::mem::take(&mut self.mapped);
+        let mut runs = std::mem::take(&mut self.at_hand);
         runs.append(&mut self.memory);
         while runs.len() > self.fan_in {
             let count = (runs.len() - self.fan_in + 1).min(self.fan_in);
@@ -256,32 +256,32 @@ impl Runs {
 
 /// Takes the `count` smallest of these runs.
 fn smallest(runs: &mut Vec<Run>, count: usize) -> Vec<Run> {
-    runs.sort_by_key(|run| std::cmp::Reverse(run.bytes().len()));
+    runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
     runs.split_off(runs.len() - count)
 }
 
 /// Runs that are all there already.
 pub(crate) struct Ready {
-    segments: Vec<Arc<MappedSegment>>,
+    outputs: Vec<Opened>,
     next: usize,
     partition: u32,
 }
 
 impl Ready {
-    pub(crate) fn new(segments: Vec<Arc<MappedSegment>>, partition: u32) -> Self {
-        Self { segments, next: 0, partition }
+    pub(crate) fn new(outputs: Vec<Opened>, partition: u32) -> Self {
+        Self { outputs, next: 0, partition }
     }
 }
 
 impl ReduceInputs for Ready {
     fn maps(&self) -> u32 {
-        self.segments.len() as u32
+        self.outputs.len() as u32
     }
 
     fn next(&mut self, _: &mut Context) -> Result<Option<Fetched>> {
-        let Some(segment) = self.segments.get(self.next) else { return Ok(None) };
+        let Some(output) = self.outputs.get(self.next) else { return Ok(None) };
         self.next += 1;
-        let (run, records) = segment.run(self.partition)?;
+        let (run, records) = output.run(self.partition)?;
         Ok(Some(Fetched { run, records, remote: false }))
     }
 }

@@ -8,7 +8,9 @@ use anyhow::{Result, bail};
 use memmap2::Mmap;
 
 use super::fetch::budget::Held;
-use super::memory::append_short;
+use super::keep::KeptOutput;
+use super::memory::{append_short, prefetch};
+use super::sort::Entry;
 
 /// Appends a length: LEB128, seven bits a byte, lowest first.
 #[inline]
@@ -60,19 +62,37 @@ pub(crate) fn prefix(key: &[u8]) -> u64 {
     }
 }
 
-/// The bytes of a run: in memory, or part of a mapped file. Mapped runs cost page cache, not memory
-/// of the task, so they don't count against the sort memory; runs in memory hold their part of it.
+/// Entries whose records are asked for before they are looked at: sorted records lie anywhere.
+const PREFETCHED: usize = 8;
+/// Bytes of a cache line.
+const CACHE_LINE: usize = 64;
+
+/// Where a run lies. Mapped runs cost page cache, not memory of the task, so they don't count against the sort
+/// memory; runs in memory hold their part of it; kept ones hold a part of their own pool.
 #[derive(Debug, Clone)]
 pub(crate) enum Run {
     Memory(Arc<Held>),
     Mapped(Arc<Mmap>, Range<usize>),
+    /// A partition of what a map of the same process has left in memory.
+    Kept(Arc<KeptOutput>, u32),
 }
 
 impl Run {
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// Bytes of its records.
+    pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Memory(bytes) => bytes,
-            Self::Mapped(map, range) => &map[range.clone()],
+            Self::Memory(bytes) => bytes.len(),
+            Self::Mapped(_, range) => range.len(),
+            Self::Kept(output, partition) => output.bytes(*partition),
+        }
+    }
+
+    /// Stands on the first record.
+    pub(crate) fn cursor(&self) -> Result<Cursor<'_>> {
+        match self {
+            Self::Memory(bytes) => Cursor::new(bytes),
+            Self::Mapped(map, range) => Cursor::new(&map[range.clone()]),
+            Self::Kept(output, partition) => output.cursor(*partition),
         }
     }
 }
@@ -87,10 +107,19 @@ pub(crate) fn map_file(file: &File) -> std::io::Result<Arc<Mmap>> {
     Ok(Arc::new(map))
 }
 
+/// What a cursor has not seen yet.
+#[derive(Debug)]
+enum Rest<'a> {
+    /// Records one after the other.
+    Bytes(&'a [u8]),
+    /// Records in the order of entries that point to them.
+    Entries { records: &'a [u8], entries: &'a [Entry] },
+}
+
 /// Walks through a run.
 #[derive(Debug)]
 pub(crate) struct Cursor<'a> {
-    rest: &'a [u8],
+    rest: Rest<'a>,
     pub(crate) key: &'a [u8],
     pub(crate) value: &'a [u8],
     /// [`prefix`] of `key`; the largest number when the run is at its end.
@@ -101,7 +130,17 @@ pub(crate) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// Stands on the first record.
     pub(crate) fn new(run: &'a [u8]) -> Result<Self> {
-        let mut cursor = Self { rest: run, key: &[], value: &[], prefix: 0, at_end: false };
+        Self::begin(Rest::Bytes(run))
+    }
+
+    /// Stands on the record of the first entry; `records` hold what entries point to.
+    pub(crate) fn of_entries(records: &'a [u8], entries: &'a [Entry]) -> Result<Self> {
+        entries.iter().take(PREFETCHED).for_each(|entry| prefetch_record(records, entry.at));
+        Self::begin(Rest::Entries { records, entries })
+    }
+
+    fn begin(rest: Rest<'a>) -> Result<Self> {
+        let mut cursor = Self { rest, key: &[], value: &[], prefix: 0, at_end: false };
         cursor.advance()?;
         Ok(cursor)
     }
@@ -109,26 +148,50 @@ impl<'a> Cursor<'a> {
     /// Goes to the next record.
     #[inline]
     pub(crate) fn advance(&mut self) -> Result<()> {
-        if self.rest.is_empty() {
-            self.at_end = true;
-            self.prefix = u64::MAX;
-            return Ok(());
-        }
-        let record = varint(self.rest).and_then(|(key_bytes, first)| {
-            let (value_bytes, second) = varint(&self.rest[first..])?;
-            let key_end = key_bytes.checked_add(first + second)?;
-            let end = key_end.checked_add(value_bytes)?;
-            let key = self.rest.get(first + second..key_end)?;
-            let value = self.rest.get(key_end..end)?;
-            Some((key, value, end))
-        });
-        let Some((key, value, end)) = record else { return damaged() };
+        let record = match &mut self.rest {
+            Rest::Bytes([]) | Rest::Entries { entries: [], .. } => {
+                self.at_end = true;
+                self.prefix = u64::MAX;
+                return Ok(());
+            }
+            Rest::Bytes(bytes) => split_record(bytes).map(|(key, value, rest)| {
+                *bytes = rest;
+                (key, value)
+            }),
+            Rest::Entries { records, entries } => {
+                let (records, at) = (*records, entries[0].at as usize);
+                *entries = &entries[1..];
+                if let Some(later) = entries.get(PREFETCHED) {
+                    prefetch_record(records, later.at);
+                }
+                records.get(at..).and_then(split_record).map(|(key, value, _)| (key, value))
+            }
+        };
+        let Some((key, value)) = record else { return damaged() };
         self.key = key;
         self.value = value;
-        self.rest = &self.rest[end..];
         self.prefix = prefix(key);
         Ok(())
     }
+}
+
+/// The key and value at the front of `bytes`, and what follows them.
+#[inline]
+pub(crate) fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (key_bytes, first) = varint(bytes)?;
+    let (value_bytes, second) = varint(&bytes[first..])?;
+    let key_end = key_bytes.checked_add(first + second)?;
+    let end = key_end.checked_add(value_bytes)?;
+    let key = bytes.get(first + second..key_end)?;
+    let value = bytes.get(key_end..end)?;
+    Some((key, value, &bytes[end..]))
+}
+
+#[inline]
+fn prefetch_record(records: &[u8], at: u32) {
+    // Lengths are not known yet; most records lie in two lines.
+    prefetch(records, at as usize);
+    prefetch(records, at as usize + CACHE_LINE);
 }
 
 #[cold]

@@ -1,5 +1,6 @@
 //! Sorting records in memory by moving small entries, not records.
 
+use super::memory::reserve_huge;
 use super::run::prefix;
 
 /// Points to a record and decides most comparisons without touching it.
@@ -28,6 +29,10 @@ pub(crate) fn sort_entries<'k>(
     key_of: &impl Fn(u32) -> &'k [u8],
 ) -> Vec<usize> {
     spare.clear();
+    if spare.capacity() < entries.len() {
+        *spare = Vec::new();
+        reserve_huge(spare, entries.len());
+    }
     spare.resize(entries.len(), Entry::default());
     let mut starts = vec![0usize; partitions as usize + 1];
     for entry in entries.iter() {

@@ -35,6 +35,11 @@ impl Spills {
         }
     }
 
+    /// Whether nothing was spilled yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.spills.is_empty()
+    }
+
     /// A file for the next spill.
     pub(crate) fn create(&mut self) -> Result<SegmentWriter> {
         let path = self.dir.join(format!("spill-{}", self.created));
@@ -100,7 +105,7 @@ impl Spills {
                 .iter()
                 .map(|segment| segment.run(partition).map(|(run, _)| run))
                 .collect::<Result<_>>()?;
-            let mut merger = Merger::new(runs.iter().map(Run::bytes))?;
+            let mut merger = Merger::new(&runs)?;
             folder.pass(&mut merger, context, |key, value| writer.record(key, value))?;
             writer.end_partition();
             context.progress();

@@ -4,7 +4,7 @@
 //! go through a short queue that has asked for their slots' memory before they are looked at: with
 //! a table larger than the caches that hides most of the wait.
 
-use super::memory::{copy_short, want_huge_pages};
+use super::memory::{copy_short, prefetch, want_huge_pages};
 use super::run::prefix;
 use super::sort::Entry;
 
@@ -116,7 +116,7 @@ impl<A: Default> Table<A> {
             self.add_long(key, head, hash, value, fold);
             return;
         }
-        self.prefetch(hash);
+        prefetch(&self.slots, (hash >> self.shift) as usize);
         let turn = self.turn % QUEUE;
         self.turn = turn + 1;
         if self.queue[turn].length != 0 {
@@ -171,19 +171,6 @@ impl<A: Default> Table<A> {
             }
             at = (at + 1) & mask;
         }
-    }
-
-    #[inline]
-    fn prefetch(&self, hash: u64) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let at = (hash >> self.shift) as usize;
-            // SAFETY: `at` is below the number of slots, as in `add_queued`; a prefetch reads nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.slots.as_ptr().add(at).cast()) };
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = hash;
     }
 
     fn add_long(

@@ -10,8 +10,6 @@ use hfs_protocol::proto::task::InputSplit;
 
 use super::row::ROW_BYTES;
 
-/// Bytes of a split where files have no blocks and nobody says how many tasks run at once.
-const DEFAULT_SPLIT_BYTES: u64 = 128 << 20;
 /// Bytes of a batch, a number of whole rows: small enough that a mapper finds it in the cache.
 const BATCH_BYTES: u64 = 2500 * ROW_BYTES as u64;
 /// Bytes of one read where a file can't be mapped, a number of batches.
@@ -90,9 +88,7 @@ impl InputFormat for RowInput {
         let least: u64 = context.conf.parsed_or(conf::SPLIT_MIN_BYTES, 1)?;
         let most: u64 = context.conf.parsed_or(conf::SPLIT_MAX_BYTES, u64::MAX)?;
         let total: u64 = files.iter().map(|file| file.length).sum();
-        let unblocked = context.parallelism.map_or(DEFAULT_SPLIT_BYTES, |tasks| {
-            total.div_ceil(tasks.max(1) as u64).div_ceil(ROW_BYTES as u64) * ROW_BYTES as u64
-        });
+        let unblocked = context.unblocked_split_bytes(total).next_multiple_of(ROW_BYTES as u64);
         let mut splits = Vec::new();
         for file in &files {
             if file.length % ROW_BYTES as u64 != 0 {

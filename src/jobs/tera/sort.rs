@@ -1,7 +1,7 @@
 //! TeraSort: rows in the order of their keys, over all output files in the order of their names.
 
 use anyhow::Result;
-use hfs_mapreduce::{Emit, Identity, Job, Mapper, Partitioner, Text};
+use hfs_mapreduce::{Emit, Identity, Job, Mapper, Text, TotalOrderPartitioner};
 
 use super::files::{Row, RowInput, RowOutput};
 use super::row::KEY_BYTES;
@@ -32,29 +32,14 @@ impl Mapper for CutRows {
     }
 }
 
-/// Gives every partition an equal share of all possible keys, in order: right for the even keys that
-/// TeraGen makes (Hadoop's `SimplePartitioner`).
-#[derive(Debug, Clone, Copy)]
-struct EvenRanges;
-
-impl Partitioner<Text> for EvenRanges {
-    #[inline]
-    fn partition(&self, _: &[u8], key: &[u8], partitions: u32) -> u32 {
-        let mut front = [0; 8];
-        let bytes = key.len().min(front.len());
-        front[..bytes].copy_from_slice(&key[..bytes]);
-        let front = u128::from(u64::from_be_bytes(front));
-        ((front * u128::from(partitions)) >> u64::BITS) as u32
-    }
-}
-
-/// The job that sorts.
+/// The job that sorts. Partitions are ranges of keys that a sample of them decides, so keys need not be as even as
+/// those of TeraGen.
 ///
 /// # Errors
 /// When the output is empty.
 pub fn sort(arguments: Arguments) -> Result<Job> {
     Job::map(CutRows)
-        .partition(EvenRanges)
+        .partition(TotalOrderPartitioner::sampled())
         .reduce(Identity)
         .output_format(RowOutput)
         .name("TeraSort")
