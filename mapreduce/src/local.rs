@@ -135,7 +135,7 @@ impl Run<'_> {
     ) -> Result<()> {
         let (maps, reduces) = (splits.len(), self.reduces as usize);
         progress(LocalProgress { maps: (0, maps), reduces: (0, reduces) });
-        let outputs: Mutex<Vec<Opened>> = Mutex::default();
+        let outputs: Mutex<Vec<Vec<Opened>>> = Mutex::default();
         self.parallel(
             maps,
             &|index| {
@@ -206,7 +206,7 @@ impl Run<'_> {
         Ok((Environment { work_dir, ..self.env.clone() }, context, working))
     }
 
-    fn map(&self, index: usize, split: &InputSplit) -> Result<Opened> {
+    fn map(&self, index: usize, split: &InputSplit) -> Result<Vec<Opened>> {
         let (env, mut context, _working) = self.surroundings(TaskKind::Map, index)?;
         let output = self.job.program.map(split, &env, &mut context)?;
         self.finished(&context)?;
@@ -220,9 +220,9 @@ impl Run<'_> {
         Ok(written)
     }
 
-    fn reduce(&self, index: usize, outputs: &[Opened]) -> Result<Vec<Written>> {
+    fn reduce(&self, index: usize, outputs: &[Vec<Opened>]) -> Result<Vec<Written>> {
         let (env, mut context, _working) = self.surroundings(TaskKind::Reduce, index)?;
-        let mut inputs = Ready::new(outputs.to_vec(), context.index());
+        let mut inputs = Ready::new(outputs, context.index());
         let written = self.job.program.reduce(&mut inputs, &env, &mut context)?;
         self.finished(&context)?;
         Ok(written)

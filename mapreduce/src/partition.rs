@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::conf::Conf;
 use crate::record::Record;
+use crate::task::table::key_hash;
 
 pub use key_field::KeyFieldPartitioner;
 pub(crate) use key_field::KeyFields;
@@ -32,6 +33,12 @@ pub use total_order::TotalOrderPartitioner;
 pub trait Partitioner<K: Record>: Clone + Send + Sync + 'static {
     /// The partition of `key`, below `partitions`. `encoded` are the key's bytes.
     fn partition(&self, key: K::Ref<'_>, encoded: &[u8], partitions: u32) -> u32;
+
+    /// As [`Partitioner::partition`], for a partitioner that only looks at a hash that the engine has already.
+    #[doc(hidden)]
+    fn of_hash(&self, _hash: u64, _partitions: u32) -> Option<u32> {
+        None
+    }
 
     /// Called once, when the job is submitted. What it sets in `conf` reaches every task.
     ///
@@ -93,8 +100,20 @@ pub struct HashPartitioner;
 impl<K: Record> Partitioner<K> for HashPartitioner {
     #[inline]
     fn partition(&self, _key: K::Ref<'_>, encoded: &[u8], partitions: u32) -> u32 {
-        spread(hash(encoded), partitions)
+        of_key_hash(key_hash(encoded), partitions)
     }
+
+    #[inline]
+    fn of_hash(&self, hash: u64, partitions: u32) -> Option<u32> {
+        Some(of_key_hash(hash, partitions))
+    }
+}
+
+/// The partition of a key's hash. Its high bits decide places in tables: a partition that is a job's input again must
+/// not crowd in one part of them.
+#[inline]
+fn of_key_hash(hash: u64, partitions: u32) -> u32 {
+    spread(hash << 32, partitions)
 }
 
 /// The partition of a hash: the high half of hash * partitions / 2^64. Even, and a multiplication

@@ -18,4 +18,4 @@ pub(crate) mod sample;
 pub(crate) mod segment;
 mod sort;
 mod spill;
-mod table;
+pub(crate) mod table;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::collect::MOST_SORT_BYTES;
-use super::keep::{KeptOutput, Room};
+use super::keep::{KeptRun, Room};
 use super::memory::reserve_huge;
 use super::merge::Merger;
 use super::run::{Cursor, prefix, put_record, split_record};
@@ -21,20 +21,13 @@ pub(crate) struct SortBuffer {
     entries: Vec<Entry>,
     spare: Vec<Entry>,
     budget: usize,
-    /// What the budget may grow to.
-    most: usize,
 }
 
 impl SortBuffer {
     /// A buffer that asks to be emptied when it takes about `budget` bytes, the memory that sorting
     /// needs included.
     pub(crate) fn new(budget: usize) -> Self {
-        Self::growing(budget, budget)
-    }
-
-    /// As [`SortBuffer::new`], with a budget that may be extended to `most`.
-    pub(crate) fn growing(budget: usize, most: usize) -> Self {
-        Self { budget, most, ..Self::default() }
+        Self { budget, ..Self::default() }
     }
 
     #[inline]
@@ -59,13 +52,13 @@ impl SortBuffer {
         self.entries.push(Entry { prefix: prefix(key), at, partition });
     }
 
-    /// Makes room for an entry and so many bytes. A buffer that has some size already gets all it may ever need at
+    /// Makes room for an entry and so many bytes. A buffer that has some size already gets its whole budget at
     /// once: what is not written to costs nothing, and large pages would be torn by moving it.
     #[cold]
     #[inline(never)]
     fn grow(&mut self, bytes: usize) {
         let length = self.records.len();
-        let most = self.most.min(MOST_SORT_BYTES as usize);
+        let most = self.budget.min(MOST_SORT_BYTES as usize);
         if length >= LARGE_BYTES && length < most {
             reserve_huge(&mut self.records, most + bytes - length);
             let entries = (most / (2 * size_of::<Entry>())).saturating_sub(self.entries.len());
@@ -91,14 +84,14 @@ impl SortBuffer {
     }
 
     /// Sorts, and leaves everything where it is.
-    pub(crate) fn keep(mut self, partitions: u32, room: Room) -> KeptOutput {
+    pub(crate) fn keep(mut self, partitions: u32, room: Room) -> KeptRun {
         let mut bytes = vec![0; partitions as usize];
         let ends = self.entries.iter().skip(1).map(|next| next.at as usize);
         for (entry, end) in self.entries.iter().zip(ends.chain([self.records.len()])) {
             bytes[entry.partition as usize] += end - entry.at as usize;
         }
         let starts = self.sort(partitions);
-        KeptOutput::new(self.records, self.entries, starts, bytes, room)
+        KeptRun::sorted(self.records, self.entries, starts, bytes, room)
     }
 
     /// Sorts the entries; says where those of each partition begin, and where the last end.
@@ -111,24 +104,9 @@ impl SortBuffer {
         sort_entries(&mut self.entries, &mut self.spare, partitions, &key_of)
     }
 
-    /// The memory that it may take.
-    pub(crate) fn budget(&self) -> usize {
-        self.budget
-    }
-
     /// The memory that the records and their entries take.
     pub(crate) fn held_bytes(&self) -> usize {
         self.records.len() + self.entries.len() * size_of::<Entry>()
-    }
-
-    /// Lets the buffer take so many bytes more. False: their places can't be told any more.
-    pub(crate) fn extend(&mut self, bytes: usize) -> bool {
-        let budget = self.budget.saturating_add(bytes);
-        let allowed = budget <= self.most;
-        if allowed {
-            self.budget = budget;
-        }
-        allowed
     }
 
     /// Makes the buffer empty; its memory stays for what comes.

@@ -8,9 +8,9 @@ use anyhow::{Result, bail};
 
 use super::buffer::SortBuffer;
 use super::combine::{Combining, Folder};
-use super::keep::{MapOutput, Pool, Room};
+use super::keep::{KeptRun, KeptWriter, MapOutput, Pool};
 use super::segment::Segment;
-use super::sort::sort_entries;
+use super::sort::{Entry, sort_entries};
 use super::spill::Spills;
 use super::table::Table;
 use crate::context::Context;
@@ -30,8 +30,20 @@ const MAX_FIELD_BYTES: usize = 1 << 30;
 /// record costs a cache miss and saves less than the sort would.
 const LEAST_RECORDS_PER_KEY: f64 = 1.3;
 
-/// What a buffer that may stay in memory takes of the pool at a time.
-const EXTENSION_BYTES: usize = 64 << 20;
+/// Room that a folded value and the lengths of a record are expected to take in memory.
+const COMMON_VALUE_BYTES: usize = 16;
+
+/// What a table takes that an ordinary core's own caches nearly hold.
+const CACHED_TABLE_BYTES: usize = 16 << 20;
+/// A full table of that size is tried with more memory when it has seen each of its keys so often,
+const TRIED_RECORDS_PER_KEY: f64 = 4.0;
+/// this much,
+const TRIED_TABLE_BYTES: usize = 128 << 20;
+/// and may take the whole budget when each key was then seen so often: a text with few words looks like one with many
+/// until most of them have been met.
+const LARGE_RECORDS_PER_KEY: f64 = 12.0;
+/// Keys in whose tables it shows whether folding pays.
+const EVIDENT_KEYS: u64 = 1 << 19;
 
 /// Where emitted records wait.
 enum Store<A> {
@@ -49,10 +61,15 @@ pub(crate) struct MapCollector<'c, K: Record, V: Record, C, P> {
     store: Store<V::Owned>,
     spills: Spills,
     budget: usize,
-    /// What the buffer has taken of the pool, if there is one, to stay in memory.
-    room: Option<Room>,
+    /// Where what would be spilled stays in memory as long as there is room.
+    pool: Option<Arc<Pool>>,
+    kept: Vec<KeptRun>,
     /// Records emitted since the last spill.
     emitted: u64,
+    /// More memory for the table was tried in vain.
+    small: bool,
+    /// Records that went through tables which were spilled, and keys they became.
+    folded: (u64, u64),
     key_buffer: Vec<u8>,
     value_buffer: Vec<u8>,
 }
@@ -75,65 +92,75 @@ where
     ) -> Self {
         let budget = sort_bytes.clamp(LEAST_SORT_BYTES, MOST_SORT_BYTES) as usize;
         let partitions = context.reduces();
-        // What is combined becomes smaller on its way to a file.
-        let room = pool.filter(|_| !combining.combines::<K, V>()).map(Room::none);
-        let store = match &room {
-            _ if C::FOLDS => Store::Fold(Table::new(budget)),
-            Some(_) => Store::Sort(SortBuffer::growing(budget, MOST_SORT_BYTES as usize)),
-            None => Store::Sort(SortBuffer::new(budget)),
+        // A combiner that is a reducer only works on its way to a file.
+        let pool = pool.filter(|_| combining.reducer.is_none()).cloned();
+        let kept = pool.is_some();
+        let store = if C::FOLDS {
+            // Spills that stay in memory are cheap, tables larger than the caches are not.
+            Store::Fold(Table::new(if kept { budget.min(CACHED_TABLE_BYTES) } else { budget }))
+        } else {
+            Store::Sort(SortBuffer::new(budget))
         };
         Self {
             context,
             partitions,
             partitioner,
-            room,
+            pool,
+            kept: Vec::new(),
             combiner: combining.fold.clone(),
             folder: Folder::new(combining),
             store,
             spills: Spills::new(work_dir, partitions, fan_in),
             budget,
             emitted: 0,
+            small: false,
+            folded: (0, 0),
             key_buffer: Vec::new(),
             value_buffer: Vec::new(),
         }
     }
 
-    /// Sorts what is left, to leave it in memory if there is a pool with room for it, or to write it and merge the
-    /// spills into the attempt's one segment.
+    /// Sorts and spills what is left, and merges what went to disk into the attempt's one segment.
     pub(crate) fn finish(mut self, path: &Path) -> Result<MapOutput> {
         self.context.phase("sort", 1.0);
-        if let Some(room) = &mut self.room
-            && let Store::Sort(buffer) = &mut self.store
-            && self.spills.is_empty()
-            && room.ensure(buffer.held_bytes() as u64)
-            && let Some(room) = self.room.take()
-        {
-            let kept = std::mem::take(buffer).keep(self.partitions, room);
-            self.context.count(TaskCounter::MapOutputRecords, self.emitted);
-            let bytes = (0..self.partitions).map(|partition| kept.bytes(partition) as u64).sum();
-            self.context.count(TaskCounter::MapOutputBytes, bytes);
-            self.context.count(TaskCounter::MapOutputMaterializedBytes, bytes);
-            return Ok(MapOutput::Kept(Arc::new(kept)));
-        }
         self.spill()?;
-        let segment = self.spills.finish(path, &mut self.folder, self.context)?;
-        self.context.count(TaskCounter::MapOutputMaterializedBytes, segment.bytes);
-        Ok(MapOutput::Segment(segment))
-    }
-
-    /// Lets a full buffer grow, so that all of it can stay in memory.
-    #[cold]
-    #[inline(never)]
-    fn extend(&mut self) -> bool {
-        let Some(room) = self.room.as_mut().filter(|_| self.spills.is_empty()) else {
-            return false;
-        };
-        let Store::Sort(buffer) = &mut self.store else { return false };
-        room.ensure((buffer.budget() + EXTENSION_BYTES) as u64) && buffer.extend(EXTENSION_BYTES)
+        let mut bytes = self.kept.iter().map(|run| run.total_bytes() as u64).sum();
+        let mut segment = None;
+        if self.kept.is_empty() || !self.spills.is_empty() {
+            let merged = self.spills.finish(path, &mut self.folder, self.context)?;
+            bytes += merged.bytes;
+            segment = Some(merged);
+        }
+        self.context.count(TaskCounter::MapOutputMaterializedBytes, bytes);
+        Ok(MapOutput { kept: self.kept, segment })
     }
 
     #[cold]
     #[inline(never)]
+    fn full(&mut self) -> Result<()> {
+        if let Store::Fold(table) = &mut self.store {
+            let per_key = self.emitted as f64 / table.len().max(1) as f64;
+            let tried = self.budget.min(TRIED_TABLE_BYTES);
+            if table.budget() < tried && !self.small && per_key >= TRIED_RECORDS_PER_KEY {
+                table.extend(tried);
+                return Ok(());
+            }
+            if table.budget() == tried && tried < self.budget {
+                if per_key >= LARGE_RECORDS_PER_KEY {
+                    table.extend(self.budget);
+                    return Ok(());
+                }
+                self.small = true;
+                self.spill()?;
+                if let Store::Fold(table) = &mut self.store {
+                    *table = Table::new(self.budget.min(CACHED_TABLE_BYTES));
+                }
+                return Ok(());
+            }
+        }
+        self.spill()
+    }
+
     fn spill(&mut self) -> Result<()> {
         let emitted = std::mem::take(&mut self.emitted);
         self.context.count(TaskCounter::MapOutputRecords, emitted);
@@ -147,16 +174,27 @@ where
                 }
                 self.context.count(TaskCounter::CombineInputRecords, emitted);
                 self.context.count(TaskCounter::CombineOutputRecords, keys as u64);
+                let whole = table.budget() == self.budget;
                 self.spill_table()?;
-                // The decision is made with a full table's worth of evidence and for good: input
-                // whose keys stop repeating rarely starts again.
-                if (emitted as f64) < keys as f64 * LEAST_RECORDS_PER_KEY {
+                self.folded = (self.folded.0 + emitted, self.folded.1 + keys as u64);
+                let (records, keys) = self.folded;
+                // The decision is made with much evidence and for good: input whose keys stop repeating
+                // rarely starts again.
+                if (whole || keys >= EVIDENT_KEYS)
+                    && (records as f64) < keys as f64 * LEAST_RECORDS_PER_KEY
+                {
                     self.store = Store::Sort(SortBuffer::new(self.budget));
                 }
                 Ok(())
             }
             Store::Sort(buffer) => {
                 if buffer.is_empty() {
+                    return Ok(());
+                }
+                let pool = self.pool.as_ref();
+                if let Some(room) = pool.and_then(|pool| pool.take(buffer.held_bytes())) {
+                    let full = std::mem::replace(buffer, SortBuffer::new(self.budget));
+                    self.keep(full.keep(self.partitions, room));
                     return Ok(());
                 }
                 let mut writer = self.spills.create()?;
@@ -167,10 +205,6 @@ where
                     Ok(())
                 })?;
                 buffer.clear();
-                if let Some(room) = self.room.as_mut().filter(|room| room.bytes() > 0) {
-                    room.clear();
-                    *buffer = SortBuffer::new(self.budget);
-                }
                 let spill = writer.finish()?;
                 self.add_spill(spill);
                 Ok(())
@@ -183,12 +217,15 @@ where
         let partitions = self.partitions;
         let mut scratch = Scratch::default();
         let mut failed = None;
-        let mut entries = table.entries(|bytes| {
+        let mut entries = table.entries(|bytes, hash| {
             if partitions == 1 {
                 return 0;
             }
-            match K::decode(bytes, &scratch) {
-                Ok(key) => self.partitioner.partition(key, bytes, partitions),
+            if let Some(partition) = self.partitioner.of_hash(hash, partitions) {
+                return partition;
+            }
+            match K::decode(bytes(), &scratch) {
+                Ok(key) => self.partitioner.partition(key, bytes(), partitions),
                 Err(error) => {
                     failed = Some(error);
                     0
@@ -204,20 +241,39 @@ where
         }
         let key_of = |at: u32| table.key(at);
         let starts = sort_entries(&mut entries, &mut Vec::new(), partitions, &key_of);
-        let mut writer = self.spills.create()?;
         let value = &mut self.value_buffer;
-        for bounds in starts.windows(2) {
-            for entry in &entries[bounds[0]..bounds[1]] {
-                value.clear();
-                V::encode(V::borrow(table.total(entry.at)), value);
-                writer.record(table.key(entry.at), value)?;
-            }
-            writer.end_partition();
+        let bytes = table.key_bytes() + entries.len() * COMMON_VALUE_BYTES;
+        if let Some(room) = self.pool.as_ref().and_then(|pool| pool.take(bytes)) {
+            let mut writer = KeptWriter::new(bytes);
+            write_in_order::<V>(table, &entries, &starts, value, |step| {
+                match step {
+                    Some((key, value)) => writer.record(key, value),
+                    None => writer.end_partition(),
+                }
+                Ok(())
+            })?;
+            table.clear();
+            self.keep(writer.finish(room));
+            return Ok(());
         }
+        let mut writer = self.spills.create()?;
+        write_in_order::<V>(table, &entries, &starts, value, |step| match step {
+            Some((key, value)) => writer.record(key, value),
+            None => {
+                writer.end_partition();
+                Ok(())
+            }
+        })?;
         table.clear();
         let spill = writer.finish()?;
         self.add_spill(spill);
         Ok(())
+    }
+
+    fn keep(&mut self, run: KeptRun) {
+        self.context.count(TaskCounter::MapOutputBytes, run.total_bytes() as u64);
+        self.context.progress();
+        self.kept.push(run);
     }
 
     fn add_spill(&mut self, spill: Segment) {
@@ -245,11 +301,35 @@ where
             buffer.push(partition, bytes, value);
             Ok(())
         })?;
-        if buffer.is_full() && !self.extend() {
-            self.spill()?;
+        if buffer.is_full() {
+            self.full()?;
         }
         Ok(())
     }
+}
+
+/// Gives `each` the table's records in the order of the entries, and `None` after those of each partition.
+fn write_in_order<V: Record>(
+    table: &Table<V::Owned>,
+    entries: &[Entry],
+    starts: &[usize],
+    value: &mut Vec<u8>,
+    mut each: impl FnMut(Option<(&[u8], &[u8])>) -> Result<()>,
+) -> Result<()>
+where
+    V::Owned: Default,
+{
+    for bounds in starts.windows(2) {
+        for at in bounds[0]..bounds[1] {
+            table.prefetch_key(entries, at);
+            let entry = &entries[at];
+            value.clear();
+            V::encode(V::borrow(table.total(entry.at)), value);
+            each(Some((table.key(entry.at), value)))?;
+        }
+        each(None)?;
+    }
+    Ok(())
 }
 
 #[cold]
@@ -289,7 +369,7 @@ where
             Ok(())
         })?;
         if table.is_full() {
-            return self.spill();
+            return self.full();
         }
         Ok(())
     }

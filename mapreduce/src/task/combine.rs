@@ -28,14 +28,6 @@ impl<C> Combining<C> {
     pub(crate) fn fold(fold: C) -> Self {
         Self { fold, reducer: None }
     }
-
-    /// Whether records may become fewer.
-    pub(crate) fn combines<K: Record, V: Record>(&self) -> bool
-    where
-        C: Combiner<K, V>,
-    {
-        C::FOLDS || self.reducer.is_some()
-    }
 }
 
 impl Combining<NoCombiner> {

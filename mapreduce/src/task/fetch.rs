@@ -261,7 +261,7 @@ fn own_run(path: &str, shared: &Shared) -> Result<Option<Fetched>> {
         let Some(room) = budget.take(length as u64) else { return Ok(None) };
         run = Run::Memory(Arc::new(Held::new(map[range.clone()].to_vec(), room)));
     }
-    Ok(Some(Fetched { run, records, remote: false }))
+    Ok(Some(Fetched { run, records, remote: false, last: true }))
 }
 
 /// The talk with a server about one batch.
@@ -344,7 +344,7 @@ impl<'s> Ask<'s> {
             let heard = match taken {
                 Ok((run, records)) => {
                     self.runs = (self.runs.0 + 1, self.runs.1 + run.len() as u64);
-                    let fetched = Fetched { run, records, remote: true };
+                    let fetched = Fetched { run, records, remote: true, last: true };
                     self.outcomes.send(Outcome::Fetched(wanted.output.map_index, fetched)).is_ok()
                 }
                 Err((RefusalReason::Busy, error)) => {

@@ -1,36 +1,35 @@
 //! Map output that stays in memory: in a local run maps and reduces share a process, so what fits is never written
-//! to disk, nor copied.
+//! to disk, nor merged before the reduce.
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::run::{Cursor, Run};
+use super::run::{Cursor, Run, put_record};
 use super::segment::{MappedSegment, Segment};
 use super::sort::Entry;
 
 /// Memory for the output of all maps of a run together.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    free: AtomicU64,
+    /// Below 0 when runs took more than was expected of them.
+    free: AtomicI64,
 }
 
 impl Pool {
     /// A pool of so many bytes.
     pub(crate) fn new(bytes: u64) -> Arc<Self> {
-        Arc::new(Self { free: AtomicU64::new(bytes) })
+        Arc::new(Self { free: AtomicI64::new(i64::try_from(bytes).unwrap_or(i64::MAX)) })
     }
 
-    fn take(&self, bytes: u64) -> bool {
-        let took = self
-            .free
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(bytes));
-        took.is_ok()
-    }
-
-    fn give(&self, bytes: u64) {
-        self.free.fetch_add(bytes, Ordering::Relaxed);
+    /// A part of so many bytes, if there are as many.
+    pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Option<Room> {
+        let bytes = i64::try_from(bytes).ok()?;
+        let left = |free: i64| free.checked_sub(bytes).filter(|&left| left >= 0);
+        self.free.try_update(Ordering::Relaxed, Ordering::Relaxed, left).ok()?;
+        Some(Room { pool: Arc::clone(self), bytes })
     }
 }
 
@@ -38,122 +37,160 @@ impl Pool {
 #[derive(Debug)]
 pub(crate) struct Room {
     pool: Arc<Pool>,
-    bytes: u64,
+    bytes: i64,
 }
 
 impl Room {
-    /// No bytes yet.
-    pub(crate) fn none(pool: &Arc<Pool>) -> Self {
-        Self { pool: Arc::clone(pool), bytes: 0 }
-    }
-
-    /// Makes it a part of at least so many bytes, if the pool has them.
-    pub(crate) fn ensure(&mut self, bytes: u64) -> bool {
-        let more = bytes.saturating_sub(self.bytes);
-        let took = self.pool.take(more);
-        if took {
-            self.bytes += more;
-        }
-        took
-    }
-
-    /// Bytes of the part.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Gives all of it back.
-    pub(crate) fn clear(&mut self) {
-        self.pool.give(std::mem::take(&mut self.bytes));
+    fn resize(&mut self, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.pool.free.fetch_add(self.bytes - bytes, Ordering::Relaxed);
+        self.bytes = bytes;
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.clear();
+        self.pool.free.fetch_add(self.bytes, Ordering::Relaxed);
     }
 }
 
-/// The sorted output of one map, in memory: records as they were emitted, and entries in their order.
+/// Sorted output of a map, in memory.
 #[derive(Debug)]
-pub(crate) struct KeptOutput {
+pub(crate) struct KeptRun {
     records: Vec<u8>,
-    entries: Vec<Entry>,
-    /// Where each partition's entries begin; one more says where the last end.
-    starts: Vec<usize>,
-    /// Bytes of each partition's records.
-    bytes: Vec<usize>,
+    order: Order,
     _room: Room,
 }
 
-impl KeptOutput {
-    pub(crate) fn new(
+#[derive(Debug)]
+enum Order {
+    /// Records lie as they were emitted; entries are in their order.
+    Entries {
+        entries: Vec<Entry>,
+        /// Where each partition's entries begin; one more says where the last end.
+        starts: Vec<usize>,
+        /// Bytes of each partition's records.
+        bytes: Vec<usize>,
+    },
+    /// Records lie in their order: where each partition's are, and how many.
+    Written(Vec<(Range<usize>, u64)>),
+}
+
+impl KeptRun {
+    pub(crate) fn sorted(
         records: Vec<u8>,
         entries: Vec<Entry>,
         starts: Vec<usize>,
         bytes: Vec<usize>,
         room: Room,
     ) -> Self {
-        Self { records, entries, starts, bytes, _room: room }
+        Self { records, order: Order::Entries { entries, starts, bytes }, _room: room }
     }
 
     /// Bytes of a partition's records.
     pub(crate) fn bytes(&self, partition: u32) -> usize {
-        self.bytes.get(partition as usize).copied().unwrap_or_default()
+        match &self.order {
+            Order::Entries { bytes, .. } => bytes[partition as usize],
+            Order::Written(partitions) => partitions[partition as usize].0.len(),
+        }
+    }
+
+    /// Bytes of all records.
+    pub(crate) fn total_bytes(&self) -> usize {
+        self.records.len()
+    }
+
+    fn count(&self, partition: u32) -> u64 {
+        let at = partition as usize;
+        match &self.order {
+            Order::Entries { starts, .. } => (starts[at + 1] - starts[at]) as u64,
+            Order::Written(partitions) => partitions[at].1,
+        }
     }
 
     /// Stands on the first record of a partition.
     pub(crate) fn cursor(&self, partition: u32) -> Result<Cursor<'_>> {
-        Cursor::of_entries(&self.records, self.entries(partition))
+        let at = partition as usize;
+        match &self.order {
+            Order::Entries { entries, starts, .. } => {
+                Cursor::of_entries(&self.records, &entries[starts[at]..starts[at + 1]])
+            }
+            Order::Written(partitions) => Cursor::new(&self.records[partitions[at].0.clone()]),
+        }
+    }
+}
+
+/// Writes records in their order: records, then [`KeptWriter::end_partition`], for each partition.
+#[derive(Debug)]
+pub(crate) struct KeptWriter {
+    records: Vec<u8>,
+    partitions: Vec<(Range<usize>, u64)>,
+    count: u64,
+}
+
+impl KeptWriter {
+    /// A writer of about so many bytes.
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { records: Vec::with_capacity(bytes), partitions: Vec::new(), count: 0 }
     }
 
-    fn entries(&self, partition: u32) -> &[Entry] {
-        match self.starts.get(partition as usize..) {
-            Some([from, to, ..]) => &self.entries[*from..*to],
-            _ => &[],
-        }
+    #[inline]
+    pub(crate) fn record(&mut self, key: &[u8], value: &[u8]) {
+        put_record(key, value, &mut self.records);
+        self.count += 1;
+    }
+
+    pub(crate) fn end_partition(&mut self) {
+        let from = self.partitions.last().map_or(0, |(range, _)| range.end);
+        self.partitions.push((from..self.records.len(), std::mem::take(&mut self.count)));
+    }
+
+    /// Ends the run, whose room becomes what it takes: only now that is known.
+    pub(crate) fn finish(self, mut room: Room) -> KeptRun {
+        room.resize(self.records.len());
+        KeptRun { records: self.records, order: Order::Written(self.partitions), _room: room }
     }
 }
 
 /// What a map leaves for reducers.
 #[derive(Debug)]
-pub(crate) enum MapOutput {
-    Segment(Segment),
-    Kept(Arc<KeptOutput>),
+pub(crate) struct MapOutput {
+    pub(crate) kept: Vec<KeptRun>,
+    /// What was not kept; there is one where nothing was.
+    pub(crate) segment: Option<Segment>,
 }
 
 impl MapOutput {
     /// The segment that a map leaves that was given no pool.
     ///
     /// # Errors
-    /// When it left its output in memory.
+    /// When it left output in memory.
     pub(crate) fn into_segment(self) -> Result<Segment> {
-        match self {
-            Self::Segment(segment) => Ok(segment),
-            Self::Kept(_) => bail!("the map kept its output, but another process is to read it"),
+        match self.segment {
+            Some(segment) if self.kept.is_empty() => Ok(segment),
+            _ => bail!("the map kept its output in memory, but other processes are to read it"),
         }
     }
 
     /// Makes it readable by reducers of this process, and removes its name, if it has one: a killed process leaves
     /// nothing behind.
-    pub(crate) fn open(self) -> Result<Opened> {
-        Ok(match self {
-            Self::Kept(output) => Opened::Kept(output),
-            Self::Segment(Segment { path, .. }) => {
-                let mapped = MappedSegment::open(&path)?;
-                std::fs::remove_file(&path)
-                    .with_context(|| format!("{} can't be removed", path.display()))?;
-                Opened::Mapped(Arc::new(mapped))
-            }
-        })
+    pub(crate) fn open(self) -> Result<Vec<Opened>> {
+        let mut opened: Vec<_> =
+            self.kept.into_iter().map(|run| Opened::Kept(Arc::new(run))).collect();
+        if let Some(Segment { path, .. }) = self.segment {
+            opened.push(Opened::Mapped(Arc::new(MappedSegment::open(&path)?)));
+            std::fs::remove_file(&path)
+                .with_context(|| format!("{} can't be removed", path.display()))?;
+        }
+        Ok(opened)
     }
 }
 
-/// A map's output as reducers of the same process read it.
+/// A part of a map's output as reducers of the same process read it.
 #[derive(Debug, Clone)]
 pub(crate) enum Opened {
     Mapped(Arc<MappedSegment>),
-    Kept(Arc<KeptOutput>),
+    Kept(Arc<KeptRun>),
 }
 
 impl Opened {
@@ -161,10 +198,7 @@ impl Opened {
     pub(crate) fn run(&self, partition: u32) -> Result<(Run, u64)> {
         match self {
             Self::Mapped(segment) => segment.run(partition),
-            Self::Kept(output) => {
-                let records = output.entries(partition).len() as u64;
-                Ok((Run::Kept(Arc::clone(output), partition), records))
-            }
+            Self::Kept(run) => Ok((Run::Kept(Arc::clone(run), partition), run.count(partition))),
         }
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Fetched {
     pub(crate) records: u64,
     /// Whether the run came over the network into this process.
     pub(crate) remote: bool,
+    /// Whether it is the last one of its map.
+    pub(crate) last: bool,
 }
 
 /// Gives the runs of all maps, one by one, as they come.
@@ -69,8 +71,8 @@ where
     let mut runs = Runs::new(env);
     let mut shuffled = 0u32;
     while let Some(fetched) = inputs.next(context)? {
-        shuffled += 1;
-        context.count(TaskCounter::ShuffledMaps, 1);
+        shuffled += u32::from(fetched.last);
+        context.count(TaskCounter::ShuffledMaps, u64::from(fetched.last));
         context.count(TaskCounter::ReduceShuffleBytes, fetched.run.len() as u64);
         runs.add(fetched, &mut folder, context)?;
         context.step(SHUFFLE_SHARE * f64::from(shuffled) / f64::from(inputs.maps().max(1)))?;
@@ -158,8 +160,9 @@ struct Runs {
     fan_in: usize,
     memory: Vec<Run>,
     memory_bytes: u64,
-    /// Runs that take none of it.
-    at_hand: Vec<Run>,
+    mapped: Vec<Run>,
+    /// They are never merged before the end: they take neither memory of the task nor files.
+    kept: Vec<Run>,
     records: u64,
     created: usize,
 }
@@ -172,7 +175,8 @@ impl Runs {
             fan_in: env.fan_in.max(2),
             memory: Vec::new(),
             memory_bytes: 0,
-            at_hand: Vec::new(),
+            mapped: Vec::new(),
+            kept: Vec::new(),
             records: 0,
             created: 0,
         }
@@ -196,20 +200,21 @@ impl Runs {
                 self.memory_bytes += held.cost();
                 self.memory.push(Run::Memory(held));
             }
-            run @ (Run::Mapped(..) | Run::Kept(..)) => self.at_hand.push(run),
+            run @ Run::Mapped(..) => self.mapped.push(run),
+            run @ Run::Kept(..) => self.kept.push(run),
         }
         if self.memory_bytes > self.most_in_memory {
             self.memory_bytes = 0;
             let runs = std::mem::take(&mut self.memory);
             let merged = self.merge(&runs, folder, context)?;
-            self.at_hand.push(merged);
+            self.mapped.push(merged);
         }
         // As Hadoop's on-disk merger: early enough that the last merge is a single one, late enough that few bytes
         // go twice.
-        if self.at_hand.len() >= 2 * self.fan_in {
-            let smallest = smallest(&mut self.at_hand, self.fan_in);
+        if self.mapped.len() >= 2 * self.fan_in {
+            let smallest = smallest(&mut self.mapped, self.fan_in);
             let merged = self.merge(&smallest, folder, context)?;
-            self.at_hand.push(merged);
+            self.mapped.push(merged);
         }
         Ok(())
     }
@@ -237,19 +242,20 @@ impl Runs {
         Ok(run)
     }
 
-    /// The runs for the last merge, at most `fan_in`, and the records that were fetched.
+    /// The runs for the last merge, at most `fan_in` besides those kept in memory, and the records that were fetched.
     fn finish<K: Record, V: Record, C: Combiner<K, V>>(
         mut self,
         folder: &mut Folder<K, V, C>,
         context: &mut Context,
     ) -> Result<(Vec<Run>, u64)> {
-        let mut runs = std::mem::take(&mut self.at_hand);
+        let mut runs = std::mem::take(&mut self.mapped);
         runs.append(&mut self.memory);
         while runs.len() > self.fan_in {
             let count = (runs.len() - self.fan_in + 1).min(self.fan_in);
             let smallest = smallest(&mut runs, count);
             runs.push(self.merge(&smallest, folder, context)?);
         }
+        runs.append(&mut self.kept);
         Ok((runs, self.records))
     }
 }
@@ -262,26 +268,32 @@ fn smallest(runs: &mut Vec<Run>, count: usize) -> Vec<Run> {
 
 /// Runs that are all there already.
 pub(crate) struct Ready {
-    outputs: Vec<Opened>,
-    next: usize,
+    maps: u32,
+    /// Of each part whether it is the last one of its map.
+    parts: std::vec::IntoIter<(Opened, bool)>,
     partition: u32,
 }
 
 impl Ready {
-    pub(crate) fn new(outputs: Vec<Opened>, partition: u32) -> Self {
-        Self { outputs, next: 0, partition }
+    /// The runs of a partition, of all maps' outputs.
+    pub(crate) fn new(outputs: &[Vec<Opened>], partition: u32) -> Self {
+        let parts = outputs.iter().flat_map(|parts| {
+            let last = parts.len().saturating_sub(1);
+            parts.iter().enumerate().map(move |(at, part)| (part.clone(), at == last))
+        });
+        let parts: Vec<_> = parts.collect();
+        Self { maps: outputs.len() as u32, parts: parts.into_iter(), partition }
     }
 }
 
 impl ReduceInputs for Ready {
     fn maps(&self) -> u32 {
-        self.outputs.len() as u32
+        self.maps
     }
 
     fn next(&mut self, _: &mut Context) -> Result<Option<Fetched>> {
-        let Some(output) = self.outputs.get(self.next) else { return Ok(None) };
-        self.next += 1;
-        let (run, records) = output.run(self.partition)?;
-        Ok(Some(Fetched { run, records, remote: false }))
+        let Some((part, last)) = self.parts.next() else { return Ok(None) };
+        let (run, records) = part.run(self.partition)?;
+        Ok(Some(Fetched { run, records, remote: false, last }))
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use memmap2::Mmap;
 
 use super::fetch::budget::Held;
-use super::keep::KeptOutput;
+use super::keep::KeptRun;
 use super::memory::{append_short, prefetch};
 use super::sort::Entry;
 
@@ -74,7 +74,7 @@ pub(crate) enum Run {
     Memory(Arc<Held>),
     Mapped(Arc<Mmap>, Range<usize>),
     /// A partition of what a map of the same process has left in memory.
-    Kept(Arc<KeptOutput>, u32),
+    Kept(Arc<KeptRun>, u32),
 }
 
 impl Run {

@@ -14,6 +14,8 @@ const HEAD: usize = 16;
 const QUEUE: usize = 16;
 /// The longest key that waits in the queue; a longer one is inserted at once.
 const LONGEST_QUEUED: usize = 64;
+/// Entries that are looked ahead to a key's own bytes; twice as many to its slot.
+const PREFETCHED: usize = 8;
 /// Slots of a new table.
 const FIRST_SLOTS: usize = 1 << 14;
 /// Slots that the smallest budget allows.
@@ -31,6 +33,16 @@ struct Slot<A> {
     /// Where a key longer than `HEAD` lies in `Table::long_keys`.
     at: u32,
     total: A,
+}
+
+impl<A> Slot<A> {
+    /// The [`key_hash`] of its key.
+    fn hash(&self) -> u64 {
+        match self.length as usize - 1 {
+            length @ ..=HEAD => hash_head(&self.head, length),
+            _ => word(&self.head, 8),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -95,6 +107,17 @@ impl<A: Default> Table<A> {
         want_huge_pages(&mut new);
         new.resize_with(slots, Slot::default);
         std::mem::replace(&mut self.slots, new)
+    }
+
+    /// What it may take before it is full, bytes.
+    pub(crate) fn budget(&self) -> usize {
+        self.budget
+    }
+
+    /// Lets it take more: it is not full any more.
+    pub(crate) fn extend(&mut self, budget: usize) {
+        self.budget = budget;
+        self.full = false;
     }
 
     /// Whether the table should be emptied before more is added.
@@ -234,11 +257,7 @@ impl<A: Default> Table<A> {
             if slot.length == 0 {
                 continue;
             }
-            let hash = match slot.length as usize - 1 {
-                length @ ..=HEAD => hash_head(&slot.head, length),
-                _ => word(&slot.head, 8),
-            };
-            let mut at = (hash >> self.shift) as usize;
+            let mut at = (slot.hash() >> self.shift) as usize;
             while self.slots[at].length != 0 {
                 at = (at + 1) & mask;
             }
@@ -246,13 +265,16 @@ impl<A: Default> Table<A> {
         }
     }
 
-    /// An entry for every key, in no order; `at` is the number of the slot.
-    pub(crate) fn entries(&self, mut partition_of: impl FnMut(&[u8]) -> u32) -> Vec<Entry> {
+    /// An entry for every key, in no order; `at` is the number of the slot. `partition_of` gets a way to the key, which
+    /// may be far from its slot, and the [`key_hash`] of it.
+    pub(crate) fn entries<'t>(
+        &'t self,
+        mut partition_of: impl FnMut(&dyn Fn() -> &'t [u8], u64) -> u32,
+    ) -> Vec<Entry> {
         let mut entries = Vec::with_capacity(self.used);
         for (at, slot) in self.slots.iter().enumerate() {
             if slot.length != 0 {
-                let key = self.key(at as u32);
-                let partition = partition_of(key);
+                let partition = partition_of(&|| self.key(at as u32), slot.hash());
                 entries.push(Entry { prefix: prefix(&slot.head), at: at as u32, partition });
             }
         }
@@ -271,6 +293,25 @@ impl<A: Default> Table<A> {
         }
     }
 
+    /// Asks for the memory of keys that will be read soon: entries are read one after the other, now that at `at`.
+    #[inline]
+    pub(crate) fn prefetch_key(&self, entries: &[Entry], at: usize) {
+        if let Some(entry) = entries.get(at + 2 * PREFETCHED) {
+            prefetch(&self.slots, entry.at as usize);
+        }
+        if let Some(entry) = entries.get(at + PREFETCHED) {
+            let slot = &self.slots[entry.at as usize];
+            if slot.length as usize > HEAD + 1 {
+                prefetch(&self.long_keys, slot.at as usize);
+            }
+        }
+    }
+
+    /// Bytes of all keys, at most.
+    pub(crate) fn key_bytes(&self) -> usize {
+        self.used * HEAD + self.long_keys.len()
+    }
+
     /// The total in a slot.
     #[inline]
     pub(crate) fn total(&self, at: u32) -> &A {
@@ -284,6 +325,12 @@ impl<A: Default> Table<A> {
         self.used = 0;
         self.full = false;
     }
+}
+
+/// The hash of a key: one load and two multiplications for most.
+#[inline]
+pub(crate) fn key_hash(key: &[u8]) -> u64 {
+    head_and_hash(key).1
 }
 
 /// What a slot of the key says about it, and its hash.
@@ -377,7 +424,7 @@ mod tests {
 
     fn totals(table: &Table<u64>) -> BTreeMap<Vec<u8>, u64> {
         table
-            .entries(|_| 0)
+            .entries(|_, _| 0)
             .iter()
             .map(|entry| (table.key(entry.at).to_vec(), *table.total(entry.at)))
             .collect()
