@@ -12,7 +12,6 @@ use hfs_protocol::proto::job::{
     ClusterRequest, JobRequest, JobState, JobStatus, SubmitReply, SubmitRequest,
 };
 use hfs_protocol::proto::task::JobSpec;
-use sha2::{Digest, Sha256};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::cache;
@@ -21,6 +20,10 @@ use crate::files::Files;
 use crate::job::{Job, Plan};
 use crate::local::{check_output, staging_dir};
 use crate::task::attempt::sort_bytes;
+
+mod digest;
+
+use digest::program_digest;
 
 /// Where programs lie, each under its SHA-256.
 const PROGRAMS_DIR: &str = "/tmp/hfs/programs";
@@ -121,20 +124,7 @@ impl Submission {
 
     /// Puts the program where workers find it; says where, and its SHA-256 in hexadecimal.
     fn upload(&self) -> Result<(String, String)> {
-        let unreadable = || format!("the program {} can't be read", self.program.display());
-        let mut file = File::open(&self.program).with_context(unreadable)?;
-        let mut hasher = Sha256::new();
-        let mut buffer = vec![0; COPY_BYTES];
-        let mut length = 0u64;
-        loop {
-            let got = file.read(&mut buffer).with_context(unreadable)?;
-            if got == 0 {
-                break;
-            }
-            hasher.update(&buffer[..got]);
-            length += got as u64;
-        }
-        let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let (length, digest) = program_digest(&self.program)?;
         let path = format!("{PROGRAMS_DIR}/{digest}");
         if self.fs.try_status(&path)?.is_some_and(|status| status.length == length) {
             return Ok((path, digest));
