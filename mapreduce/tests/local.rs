@@ -85,12 +85,24 @@ fn word_count_is_right_with_and_without_combiner_in_any_memory() {
     let text = text_of(60_000, 9_000);
     std::fs::write(dir.path().join("in"), &text).unwrap();
     let expected = naive(&text);
-    // 1 MiB of sort memory and merges of three runs: several spills, several passes.
+    // 1 MiB of sort memory and merges of three runs: several spills, several passes. Map output stays in memory:
+    // none of it, all, or as much as fits.
+    let memories = [
+        ("256", "128", "0"),
+        ("1", "3", "0"),
+        ("256", "128", "64"),
+        ("1", "3", "64"),
+        ("1", "3", "1"),
+    ];
     for (number, combining) in [true, false].into_iter().enumerate() {
-        for (sort_mb, factor) in [("256", "128"), ("1", "3")] {
-            let output = dir.path().join(format!("out-{number}-{sort_mb}"));
+        for (sort_mb, factor, kept_mb) in memories {
+            let output = dir.path().join(format!("out-{number}-{sort_mb}-{kept_mb}"));
             let job = Job::map(Count);
-            let settings = [(conf::SORT_MB, sort_mb), (conf::SORT_FACTOR, factor)];
+            let settings = [
+                (conf::SORT_MB, sort_mb),
+                (conf::SORT_FACTOR, factor),
+                (conf::LOCAL_KEPT_MB, kept_mb),
+            ];
             let input = dir.path().join("in").to_str().unwrap().to_owned();
             let target = output.to_str().unwrap().to_owned();
             macro_rules! finish {
@@ -112,6 +124,10 @@ fn word_count_is_right_with_and_without_combiner_in_any_memory() {
             assert_eq!(counter("MAP_OUTPUT_RECORDS"), 60_000);
             assert_eq!(counter("REDUCE_INPUT_GROUPS"), expected.len() as i64);
             assert_eq!(counter("REDUCE_OUTPUT_RECORDS"), expected.len() as i64);
+            assert_eq!(counter("SHUFFLED_MAPS"), outcome.maps as i64 * 3);
+            // Without a combiner the output takes more than 1 MiB, in any case more than one spill.
+            let spills = kept_mb == "0" || (kept_mb == "1" && !combining);
+            assert_eq!(counter("SPILLED_RECORDS") > 0, spills, "{sort_mb} {kept_mb}");
         }
     }
 }

@@ -54,7 +54,8 @@ fn digest(path: &Path, cache: Option<&Path>, now: SystemTime) -> Result<(u64, St
         u64::try_from(before.ctime()).unwrap_or_default(),
         u32::try_from(before.ctime_nsec()).unwrap_or_default(),
     );
-    let settled = now.duration_since(SystemTime::UNIX_EPOCH + changed).is_ok_and(|age| age > SETTLED);
+    let settled =
+        now.duration_since(SystemTime::UNIX_EPOCH + changed).is_ok_and(|age| age > SETTLED);
     if let Some(entry) = entry.filter(|_| settled) {
         // A digest that is not remembered costs time and nothing else.
         let _ = remember(&entry, &state, &digest);

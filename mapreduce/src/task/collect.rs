@@ -45,6 +45,32 @@ const LARGE_RECORDS_PER_KEY: f64 = 12.0;
 /// Keys in whose tables it shows whether folding pays.
 const EVIDENT_KEYS: u64 = 1 << 19;
 
+/// What to do with a full table.
+#[derive(Debug, PartialEq, Eq)]
+enum WhenFull {
+    /// It may take so many bytes.
+    Extend(usize),
+    Spill,
+    /// More memory brought little: go on with a small one.
+    SpillAndStaySmall,
+}
+
+/// Decides about a table that may take `most` bytes, was allowed `budget` of them, and is full with so many records
+/// folded to so many keys. `small`: it was decided before that tables stay small.
+fn when_full(budget: usize, most: usize, small: bool, records: u64, keys: u64) -> WhenFull {
+    let per_key = records as f64 / keys.max(1) as f64;
+    let tried = most.min(TRIED_TABLE_BYTES);
+    if budget < tried && !small && per_key >= TRIED_RECORDS_PER_KEY {
+        WhenFull::Extend(tried)
+    } else if budget < tried || budget >= most {
+        WhenFull::Spill
+    } else if per_key >= LARGE_RECORDS_PER_KEY {
+        WhenFull::Extend(most)
+    } else {
+        WhenFull::SpillAndStaySmall
+    }
+}
+
 /// Where emitted records wait.
 enum Store<A> {
     Fold(Table<A>),
@@ -138,27 +164,23 @@ where
     #[cold]
     #[inline(never)]
     fn full(&mut self) -> Result<()> {
-        if let Store::Fold(table) = &mut self.store {
-            let per_key = self.emitted as f64 / table.len().max(1) as f64;
-            let tried = self.budget.min(TRIED_TABLE_BYTES);
-            if table.budget() < tried && !self.small && per_key >= TRIED_RECORDS_PER_KEY {
-                table.extend(tried);
-                return Ok(());
+        let Store::Fold(table) = &mut self.store else { return self.spill() };
+        let keys = table.len() as u64;
+        match when_full(table.budget(), self.budget, self.small, self.emitted, keys) {
+            WhenFull::Extend(budget) => {
+                table.extend(budget);
+                Ok(())
             }
-            if table.budget() == tried && tried < self.budget {
-                if per_key >= LARGE_RECORDS_PER_KEY {
-                    table.extend(self.budget);
-                    return Ok(());
-                }
+            WhenFull::Spill => self.spill(),
+            WhenFull::SpillAndStaySmall => {
                 self.small = true;
                 self.spill()?;
                 if let Store::Fold(table) = &mut self.store {
                     *table = Table::new(self.budget.min(CACHED_TABLE_BYTES));
                 }
-                return Ok(());
+                Ok(())
             }
         }
-        self.spill()
     }
 
     fn spill(&mut self) -> Result<()> {
@@ -376,5 +398,24 @@ where
 
     fn context(&mut self) -> &mut Context {
         self.context
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_grow_while_keys_repeat() {
+        const MOST: usize = 256 << 20;
+        let of = |budget, small, records| when_full(budget, MOST, small, records, 1000);
+        assert_eq!(of(CACHED_TABLE_BYTES, false, 3_000), WhenFull::Spill);
+        assert_eq!(of(CACHED_TABLE_BYTES, false, 4_000), WhenFull::Extend(TRIED_TABLE_BYTES));
+        assert_eq!(of(CACHED_TABLE_BYTES, true, 40_000), WhenFull::Spill);
+        assert_eq!(of(TRIED_TABLE_BYTES, false, 11_000), WhenFull::SpillAndStaySmall);
+        assert_eq!(of(TRIED_TABLE_BYTES, false, 12_000), WhenFull::Extend(MOST));
+        assert_eq!(of(MOST, false, 40_000), WhenFull::Spill);
+        // Whoever gives less memory than a table would be tried with gets nothing else than spills.
+        assert_eq!(when_full(1 << 20, 1 << 20, false, 40_000, 1000), WhenFull::Spill);
     }
 }
