@@ -28,7 +28,7 @@ impl Pool {
     pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Option<Room> {
         let bytes = i64::try_from(bytes).ok()?;
         let left = |free: i64| free.checked_sub(bytes).filter(|&left| left >= 0);
-        self.free.try_update(Ordering::Relaxed, Ordering::Relaxed, left).ok()?;
+        self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).ok()?;
         Some(Room { pool: Arc::clone(self), bytes })
     }
 }
