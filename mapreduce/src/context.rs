@@ -22,17 +22,55 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     state: Mutex<SharedState>,
-    /// Grows whenever the attempt did something; an attempt that never does is killed.
+    /// Grows whenever the attempt did something, and with every record written; an attempt that never
+    /// does is killed. Only the attempt's own thread counts here and in `read`.
     ticks: AtomicU64,
+    /// Records taken from sorted runs.
+    read: AtomicU64,
     aborted: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct SharedState {
-    fraction: f64,
+    share: Share,
     phase: &'static str,
     status: String,
     counters: Vec<task::Counter>,
+}
+
+/// How much of an attempt is done.
+#[derive(Debug, Clone, Copy)]
+enum Share {
+    /// So much: its thread says so between batches.
+    At(f64),
+    /// It takes `records` records from sorted runs, the first when `read` of them had been taken, and
+    /// comes with them from `from` to 1.
+    Taking { from: f64, read: u64, records: u64 },
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self::At(0.0)
+    }
+}
+
+impl Share {
+    /// The share when `read` records have been taken.
+    fn when(self, read: u64) -> f64 {
+        match self {
+            Self::At(share) => share,
+            Self::Taking { from, read: first, records } => {
+                let part = read.saturating_sub(first) as f64 / records.max(1) as f64;
+                from + (1.0 - from) * part.min(1.0)
+            }
+        }
+    }
+}
+
+/// Adds one where nobody else adds: an ordinary addition, which others see some time.
+#[inline]
+fn count_one(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
 impl Shared {
@@ -45,12 +83,21 @@ impl Shared {
         self.aborted.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn ticks(&self) -> u64 {
-        self.ticks.load(Ordering::Relaxed)
+    /// Grows as long as the attempt does something.
+    pub(crate) fn signs_of_life(&self) -> u64 {
+        self.ticks.load(Ordering::Relaxed).wrapping_add(self.read.load(Ordering::Relaxed))
     }
 
+    /// The attempt did something: a step, a record written. Costs next to nothing.
+    #[inline]
     pub(crate) fn tick(&self) {
-        self.ticks.fetch_add(1, Ordering::Relaxed);
+        count_one(&self.ticks);
+    }
+
+    /// A record was taken from sorted runs. Costs next to nothing.
+    #[inline]
+    pub(crate) fn took_record(&self) {
+        count_one(&self.read);
     }
 
     /// The attempt's state as a message.
@@ -58,7 +105,7 @@ impl Shared {
         let state = self.state.lock();
         task::Progress {
             attempt_id: attempt_id.to_owned(),
-            fraction: state.fraction,
+            fraction: state.share.when(self.read.load(Ordering::Relaxed)),
             phase: state.phase.to_owned(),
             status: state.status.clone(),
             counters: state.counters.clone(),
@@ -76,7 +123,7 @@ pub struct Context {
     reduces: u32,
     pub(crate) counters: Counters,
     status: Option<String>,
-    fraction: f64,
+    share: Share,
     phase: &'static str,
     shared: Arc<Shared>,
     published: Instant,
@@ -101,7 +148,7 @@ impl Context {
             reduces,
             counters: Counters::default(),
             status: None,
-            fraction: 0.0,
+            share: Share::default(),
             phase: "",
             shared,
             published: Instant::now(),
@@ -209,7 +256,8 @@ impl Context {
         self.progress();
     }
 
-    /// Says that the task is alive. Needed only by user code that works for minutes on one record.
+    /// Says that the task is alive. Needed only by user code that works for minutes on one record: each
+    /// record that is read or emitted says so, too.
     pub fn progress(&mut self) {
         self.shared.tick();
         self.publish();
@@ -227,14 +275,39 @@ impl Context {
 
     pub(crate) fn phase(&mut self, phase: &'static str, fraction: f64) {
         self.phase = phase;
-        self.fraction = fraction;
+        self.share = Share::At(fraction);
         self.shared.tick();
         self.publish();
     }
 
+    /// Begins a phase that ends with the attempt when so many records have been taken from sorted runs.
+    pub(crate) fn last_phase(&mut self, phase: &'static str, from: f64, records: u64) {
+        let read = self.shared.read.load(Ordering::Relaxed);
+        self.phase = phase;
+        self.share = Share::Taking { from, read, records };
+        self.shared.tick();
+        self.publish();
+    }
+
+    /// What sorted runs tell of every record that is taken from them.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// A record was read or emitted.
+    #[inline]
+    pub(crate) fn tick(&self) {
+        self.shared.tick();
+    }
+
     /// Called between batches: lets others see how far the task is, and stops it when told to.
     pub(crate) fn step(&mut self, fraction: f64) -> Result<()> {
-        self.fraction = fraction;
+        self.share = Share::At(fraction);
+        self.look_around()
+    }
+
+    /// As [`Context::step`], in a phase whose records tell how far the task is.
+    pub(crate) fn look_around(&mut self) -> Result<()> {
         self.shared.tick();
         self.check_stop()?;
         if self.published.elapsed() >= PUBLISH_INTERVAL {
@@ -261,7 +334,7 @@ impl Context {
         self.published = Instant::now();
         let counters = self.counters.to_messages();
         let mut state = self.shared.state.lock();
-        state.fraction = self.fraction;
+        state.share = self.share;
         state.phase = self.phase;
         state.counters = counters;
         if let Some(status) = self.status.take() {

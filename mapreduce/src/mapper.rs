@@ -83,6 +83,7 @@ pub trait Mapper: Clone + Send + Sync + 'static {
         out: &mut impl Emit<Self::Key, Self::Value>,
     ) -> Result<()> {
         for record in batch {
+            out.context().tick();
             self.map(record, out)?;
         }
         Ok(())

@@ -316,12 +316,13 @@ impl<K: Record, V: Record, R: Reducer<K, V>, G: Grouping<K>> ReduceTest<K, V, R,
             buffer.push(0, &key, &value);
         }
         let mut bench = Bench::new(&self.conf, TaskKind::Reduce)?;
+        let heard_by = Arc::clone(bench.context.shared());
         let mut out = Keep { context: &mut bench.context, records: Vec::new() };
         self.reducer.setup(out.context)?;
         let (reducer, grouping) = (&mut self.reducer, &self.grouping);
         let part = of_keys(|key| grouping.part(key));
         let part = (!G::WHOLE).then_some(&part as GroupPart<'_>);
-        buffer.sorted(1, |sorted| {
+        buffer.sorted(1, &heard_by, |sorted| {
             let mut scratch = Scratch::default();
             while let Some((key, _)) = sorted.peek() {
                 let mut values = Values::<V>::new::<K>(sorted, &scratch, key, part);

@@ -166,6 +166,7 @@ impl Mapper for StreamMapper {
     fn map_batch(&mut self, lines: Lines<'_>, out: &mut impl Emit<Text, Text>) -> Result<()> {
         let Step::Command(command) = &self.step else {
             for line in lines {
+                out.context().tick();
                 self.map(line, out)?;
             }
             return Ok(());

@@ -1,5 +1,7 @@
 //! The sort buffer: records as they were emitted, and an index that is sorted instead of them.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 
 use super::collect::MOST_SORT_BYTES;
@@ -8,6 +10,7 @@ use super::memory::reserve_huge;
 use super::merge::Merger;
 use super::run::{Cursor, prefix, put_record, split_record};
 use super::sort::{Entry, sort_entries};
+use crate::context::Shared;
 
 /// The most bytes of a record's two lengths.
 const MOST_LENGTH_BYTES: usize = 20;
@@ -68,17 +71,18 @@ impl SortBuffer {
         self.entries.reserve(1);
     }
 
-    /// Sorts, and gives each partition's records in turn.
+    /// Sorts, and gives each partition's records in turn. `heard_by` hears of each that is taken.
     pub(crate) fn sorted(
         &mut self,
         partitions: u32,
+        heard_by: &Arc<Shared>,
         mut use_partition: impl FnMut(&mut Merger<'_>) -> Result<()>,
     ) -> Result<()> {
         let starts = self.sort(partitions);
         for bounds in starts.windows(2) {
             let entries = &self.entries[bounds[0]..bounds[1]];
             let cursor = Cursor::of_entries(&self.records, entries)?;
-            use_partition(&mut Merger::of_cursors(vec![cursor]))?;
+            use_partition(&mut Merger::of_cursors(vec![cursor], heard_by))?;
         }
         Ok(())
     }

@@ -220,7 +220,8 @@ where
                     return Ok(());
                 }
                 let mut writer = self.spills.create()?;
-                buffer.sorted(self.partitions, |records| {
+                let heard_by = Arc::clone(self.context.shared());
+                buffer.sorted(self.partitions, &heard_by, |records| {
                     self.folder.pass(records, self.context, |k, v| writer.record(k, v))?;
                     writer.end_partition();
                     self.context.progress();
@@ -379,6 +380,7 @@ where
     #[inline]
     fn emit(&mut self, key: K::Ref<'_>, value: V::Ref<'_>) -> Result<()> {
         self.emitted += 1;
+        self.context.tick();
         let Store::Fold(table) = &mut self.store else { return self.sort(key, value) };
         let combiner = &self.combiner;
         K::with_encoded(key, &mut self.key_buffer, |bytes| {

@@ -116,6 +116,7 @@ struct CombinerEmit<'c, 'a> {
 impl<K: Record, V: Record> Emit<K, V> for CombinerEmit<'_, '_> {
     fn emit(&mut self, key: K::Ref<'_>, value: V::Ref<'_>) -> Result<()> {
         let (key_buffer, value_buffer) = &mut self.buffers;
+        self.context.tick();
         let (group, pass) = (self.group, &mut self.pass);
         V::with_encoded(value, value_buffer, |value| {
             K::with_encoded(key, key_buffer, |key| {

@@ -148,6 +148,7 @@ impl<K: Record, V: Record, W: RecordWriter<K, V>> Emit<K, V> for WriterEmit<'_, 
     #[inline]
     fn emit(&mut self, key: K::Ref<'_>, value: V::Ref<'_>) -> Result<()> {
         self.records += 1;
+        self.context.tick();
         self.writer.write(key, value)
     }
 

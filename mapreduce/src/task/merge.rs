@@ -1,10 +1,12 @@
 //! Merging sorted runs: a loser tree over cursors, compared by cached key prefixes first.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use anyhow::Result;
 
 use super::run::{Cursor, Run};
+use crate::context::Shared;
 
 /// Gives the records of many runs in the order of their keys; records of equal keys in the order
 /// of the runs.
@@ -14,17 +16,21 @@ pub(crate) struct Merger<'a> {
     /// `tree[0]` is the winner, the others are the losers of their matches. Leaves are implicit:
     /// run `i` is the leaf `cursors.len() + i`.
     tree: Vec<u32>,
+    /// Hears of every record that is taken, so that a long merge or group is no silence.
+    heard_by: Arc<Shared>,
 }
 
 impl<'a> Merger<'a> {
-    pub(crate) fn new(runs: &'a [Run]) -> Result<Self> {
+    /// Merges runs. `heard_by` hears of each record that is taken.
+    pub(crate) fn new(runs: &'a [Run], heard_by: &Arc<Shared>) -> Result<Self> {
         let cursors: Result<Vec<_>> = runs.iter().map(Run::cursor).collect();
-        Ok(Self::of_cursors(cursors?))
+        Ok(Self::of_cursors(cursors?, heard_by))
     }
 
-    pub(crate) fn of_cursors(mut cursors: Vec<Cursor<'a>>) -> Self {
+    pub(crate) fn of_cursors(mut cursors: Vec<Cursor<'a>>, heard_by: &Arc<Shared>) -> Self {
         cursors.retain(|cursor| !cursor.at_end);
-        let mut merger = Self { tree: vec![0; cursors.len().max(1)], cursors };
+        let tree = vec![0; cursors.len().max(1)];
+        let mut merger = Self { cursors, tree, heard_by: Arc::clone(heard_by) };
         merger.build();
         merger
     }
@@ -75,6 +81,7 @@ impl<'a> Merger<'a> {
     /// Goes past the next record.
     #[inline]
     pub(crate) fn advance(&mut self) -> Result<()> {
+        self.heard_by.took_record();
         let mut winner = self.tree[0];
         let runs = self.cursors.len();
         self.cursors[winner as usize].advance()?;
@@ -122,13 +129,15 @@ mod tests {
                 encoded.push(bytes);
             }
             all.sort();
+            let heard_by = Arc::new(Shared::default());
             let cursors = encoded.iter().map(|run| Cursor::new(run).unwrap()).collect();
-            let mut merger = Merger::of_cursors(cursors);
+            let mut merger = Merger::of_cursors(cursors, &heard_by);
             let mut merged = Vec::new();
             while let Some((key, value)) = merger.peek() {
                 merged.push((key.to_vec(), value.to_vec()));
                 merger.advance().unwrap();
             }
+            prop_assert_eq!(heard_by.signs_of_life(), all.len() as u64);
             prop_assert_eq!(merged, all);
         }
     }

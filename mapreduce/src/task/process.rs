@@ -28,10 +28,12 @@ use crate::job::Job;
 pub(crate) const PROTOCOL_VERSION: u32 = 1;
 /// The longest message from a worker. A split of many small files is the largest there is.
 const MAX_MESSAGE_BYTES: u64 = 64 << 20;
-/// At most so often progress is reported.
+/// At most so often progress is reported, unless the job's task timeout is very short.
 const REPORT_INTERVAL: Duration = Duration::from_millis(200);
 /// A task that did something is reported at least this often, and so known to be alive.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// And at least so many times within the job's task timeout.
+const SIGNS_IN_TIMEOUT: u32 = 4;
 /// How often a finished attempt is noticed by the reporting thread.
 const REPORT_STEP: Duration = Duration::from_millis(100);
 /// After this long an aborted attempt that does not stop takes the process with it.
@@ -84,7 +86,7 @@ pub(crate) fn serve(
     })?;
     let mut connected: Option<(String, String, blocking::FileSystem)> = None;
     while let Ok(Order::Launch(launch, shared, arrived)) = received.recv() {
-        let outcome = with_reports(&worker, &launch.attempt_id, &shared, || {
+        let outcome = with_reports(&worker, &launch, &shared, || {
             let files = connect(&launch, &mut connected)?;
             let attempt_dir = Path::new(&launch.work_dir);
             let working = WorkingDir::make(attempt_dir, &launch.cached)?;
@@ -173,27 +175,33 @@ fn run_attempt(
 /// time-out finds it.
 fn with_reports<T>(
     worker: &Worker,
-    attempt_id: &str,
+    launch: &Launch,
     shared: &Shared,
     work: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
+    let timeout_ms = launch.job.as_ref().map_or(0, |job| job.task_timeout_ms);
+    let alive = match Duration::from_millis(timeout_ms) / SIGNS_IN_TIMEOUT {
+        Duration::ZERO => ALIVE_INTERVAL,
+        part => part.min(ALIVE_INTERVAL),
+    };
+    let interval = REPORT_INTERVAL.min(alive);
     std::thread::scope(|scope| {
         let (finished, wait) = channel::<()>();
         scope.spawn(move || {
-            let mut reported_ticks = 0;
+            let mut reported_signs = 0;
             let mut last_state = None;
             let mut last_report: Option<Instant> = None;
-            while let Err(RecvTimeoutError::Timeout) = wait.recv_timeout(REPORT_STEP) {
+            while let Err(RecvTimeoutError::Timeout) = wait.recv_timeout(REPORT_STEP.min(alive)) {
                 let since = last_report.map_or(Duration::MAX, |at| at.elapsed());
-                let ticks = shared.ticks();
-                if ticks == reported_ticks || since < REPORT_INTERVAL {
+                let signs = shared.signs_of_life();
+                if signs == reported_signs || since < interval {
                     continue;
                 }
-                let progress = shared.progress(attempt_id);
-                if last_state.as_ref() == Some(&progress) && since < ALIVE_INTERVAL {
+                let progress = shared.progress(&launch.attempt_id);
+                if last_state.as_ref() == Some(&progress) && since < alive {
                     continue;
                 }
-                reported_ticks = ticks;
+                reported_signs = signs;
                 last_report = Some(Instant::now());
                 last_state = Some(progress.clone());
                 if worker.send(from_task::Message::Progress(progress)).is_err() {

@@ -81,12 +81,12 @@ where
     let (runs, records) = runs.finish(&mut folder, context)?;
     context.count(TaskCounter::MergedMapOutputs, u64::from(shuffled));
 
-    context.phase("reduce", MERGE_SHARE);
+    let mut merger = Merger::new(&runs, context.shared())?;
+    context.last_phase("reduce", MERGE_SHARE, records);
     let mut out = WriterEmit::begin(output, TaskKind::Reduce, env, context)?;
-    let mut merger = Merger::new(&runs)?;
     let part = of_keys(|key| grouping.part(key));
     let part = (!G::WHOLE).then_some(&part as GroupPart<'_>);
-    reduce_groups(&mut reducer, &mut merger, part, records, &mut out)?;
+    reduce_groups(&mut reducer, &mut merger, part, &mut out)?;
     out.close(TaskCounter::ReduceOutputRecords, env)
 }
 
@@ -99,7 +99,6 @@ fn reduce_groups<K, V, R, W>(
     reducer: &mut R,
     merger: &mut Merger<'_>,
     part: Option<GroupPart<'_>>,
-    records: u64,
     out: &mut WriterEmit<'_, W>,
 ) -> Result<()>
 where
@@ -144,8 +143,7 @@ where
         })?;
         let context = Emit::<R::OutKey, R::OutValue>::context(out);
         context.count(TaskCounter::ReduceInputGroups, groups);
-        let share = seen as f64 / records.max(1) as f64;
-        context.step(MERGE_SHARE + (1.0 - MERGE_SHARE) * share.min(1.0))?;
+        context.look_around()?;
     }
     Emit::<R::OutKey, R::OutValue>::context(out).count(TaskCounter::ReduceInputRecords, seen);
     guarded(|| reducer.cleanup(out)).context("the reducer's cleanup failed")
@@ -229,7 +227,7 @@ impl Runs {
         let path = self.work_dir.join(format!("merge-{}", self.created));
         self.created += 1;
         let mut writer = SegmentWriter::create(&path)?;
-        let mut merger = Merger::new(runs)?;
+        let mut merger = Merger::new(runs, context.shared())?;
         folder.pass(&mut merger, context, |key, value| writer.record(key, value))?;
         writer.end_partition();
         let segment = writer.finish()?;

@@ -105,7 +105,7 @@ impl Spills {
                 .iter()
                 .map(|segment| segment.run(partition).map(|(run, _)| run))
                 .collect::<Result<_>>()?;
-            let mut merger = Merger::new(&runs)?;
+            let mut merger = Merger::new(&runs, context.shared())?;
             folder.pass(&mut merger, context, |key, value| writer.record(key, value))?;
             writer.end_partition();
             context.progress();
