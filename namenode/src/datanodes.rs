@@ -86,8 +86,10 @@ pub struct Datanode {
     pub last_report_wall_ms: u64,
     /// Transfers it said it serves.
     pub active_transfers: u32,
-    /// Pipelines and copies given to it since its last heartbeat.
+    /// Pipelines and copies given to it since its last heartbeat whose replicas are not whole yet.
     pub assigned: u32,
+    /// Bytes of replicas that became whole there since its last heartbeat.
+    received_bytes: u64,
     /// The stream that speaks for it.
     pub session: u64,
     /// Storages that have reported in full since it registered.
@@ -271,6 +273,7 @@ impl NodeTable {
             node.last_heard_wall_ms = wall_ms;
             node.session = session;
             node.assigned = 0;
+            node.received_bytes = 0;
             node.reported.clear();
             node.report_asked_ms = now_ms;
             return Ok(Registered { id, displaced });
@@ -289,6 +292,7 @@ impl NodeTable {
             last_report_wall_ms: 0,
             active_transfers: 0,
             assigned: 0,
+            received_bytes: 0,
             session,
             reported: BTreeSet::new(),
             report_asked_ms: now_ms,
@@ -323,6 +327,7 @@ impl NodeTable {
         let Some(node) = self.get_mut(node) else { return };
         node.active_transfers = transfers;
         node.assigned = 0;
+        node.received_bytes = 0;
         for storage in storages {
             // One too many is not counted; registering with it is what gets the explanation.
             node.take_storage(storage);
@@ -391,10 +396,19 @@ impl NodeTable {
         dead
     }
 
-    /// A node was given work: it counts as load until its next heartbeat.
+    /// A node was given work: it counts as load until a replica is whole there or its next heartbeat.
     pub fn assign(&mut self, node: NodeId) {
         if let Some(node) = self.get_mut(node) {
             node.assigned = node.assigned.saturating_add(1);
+        }
+    }
+
+    /// A replica became whole on a node: its own bytes count now, not those that it might have had
+    /// (HDFS `decrementBlocksScheduled`). Which one it is makes no difference: they are set aside alike.
+    pub fn received(&mut self, node: NodeId, bytes: u64) {
+        if let Some(node) = self.get_mut(node) {
+            node.assigned = node.assigned.saturating_sub(1);
+            node.received_bytes = node.received_bytes.saturating_add(bytes);
         }
     }
 
@@ -482,7 +496,7 @@ impl NodeTable {
     }
 
     /// Live nodes as placement sees them. `block_bytes` is set aside for each assignment that is
-    /// not yet part of the node's own numbers.
+    /// neither whole nor part of the node's own numbers yet.
     #[must_use]
     pub fn candidates(&self, block_bytes: u64) -> Vec<Candidate<'_>> {
         self.nodes
@@ -490,7 +504,8 @@ impl NodeTable {
             .filter(|n| n.liveness == Liveness::Live)
             .filter_map(|n| {
                 let (_, storage) = n.roomiest()?;
-                let aside = block_bytes.saturating_mul(u64::from(n.assigned));
+                let under_way = block_bytes.saturating_mul(u64::from(n.assigned));
+                let aside = under_way.saturating_add(n.received_bytes);
                 Some(Candidate {
                     node: n.id,
                     rack: &n.rack,
@@ -596,6 +611,28 @@ mod tests {
         assert_eq!(registered.displaced, Some(old));
         assert!(table.displace(old));
         assert_eq!(table.live(), 1);
+    }
+
+    #[test]
+    fn a_full_block_is_set_aside_until_its_replica_is_whole_and_then_its_own_bytes() {
+        let mut table = NodeTable::new(10_000);
+        let id = table.register(registration("a", "10.0.0.1", 1), 0, 0).unwrap().id;
+        let seen = |table: &NodeTable| {
+            let candidates = table.candidates(40);
+            (candidates[0].remaining_bytes, candidates[0].active_transfers)
+        };
+        table.assign(id);
+        table.assign(id);
+        assert_eq!(seen(&table), (10, 2));
+        table.received(id, 3);
+        assert_eq!(seen(&table), (47, 1));
+        table.received(id, 7);
+        // One that was assigned before the last heartbeat, or was here already.
+        table.received(id, 5);
+        assert_eq!(seen(&table), (75, 0));
+        let report = StorageReport { uuid: "a-s0".into(), remaining: 70, ..Default::default() };
+        table.heartbeat(id, vec![report], 1);
+        assert_eq!(seen(&table), (70, 1), "the node's own numbers count");
     }
 
     #[test]

@@ -443,6 +443,39 @@ async fn a_file_is_written_read_replicated_and_deleted_and_survives_a_restart() 
     namenode.stop().await;
 }
 
+/// Blocks are larger than most files. What is set aside for those under way is given back when a replica is whole, and
+/// is no reason to refuse the only node there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_small_files_fit_between_two_heartbeats_where_their_full_blocks_would_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { dead_interval: PATIENCE, ..config(dir.path()) };
+    let namenode = Namenode::start(config).await;
+    let a = FakeDatanode::start(namenode.ports.grpc.unwrap(), "dn-a", Disk::default()).await;
+    let client = namenode.client(&Namenode::superuser()).await;
+    // The last heartbeat for a while; two full blocks have room there.
+    let beating = &a.tasks[1];
+    beating.abort();
+    eventually("it beats no more", async || beating.is_finished()).await;
+    let block_size = storage("dn-a").remaining_bytes / 2;
+    let begin = async |path: &str| {
+        let create = CreateRequestProto { block_size, ..create(path, 1) };
+        let _: CreateResponseProto = client.call("create", &create).await.unwrap();
+        add_block(&client, path, None).await
+    };
+
+    for number in 0..10 {
+        let path = format!("/after-another/{number}");
+        let block = begin(&path).await;
+        a.receive(&block.b, 10, ReplicaState::Finalized).await;
+        let last = ExtendedBlockProto { num_bytes: Some(10), ..block.b };
+        assert!(complete(&client, &path, Some(last)).await);
+    }
+    for number in 0..10 {
+        begin(&format!("/at-once/{number}")).await;
+    }
+    namenode.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_writer_s_file_is_closed_at_the_shortest_length() {
     let dir = tempfile::tempdir().unwrap();

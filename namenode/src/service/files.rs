@@ -101,6 +101,7 @@ impl Service {
         };
         let what = format!("add a block to {}", new.path);
         let mut chosen: Vec<(NodeId, StorageId)> = Vec::new();
+        let mut placed = false;
         let check = |ns: &Namespace, ctx: &Ctx<'_>| {
             let mut cluster = self.cluster.write();
             let proposal = ops::add_block::check(ns, &request, ctx, &*cluster)?;
@@ -116,6 +117,7 @@ impl Service {
                     replication: answer.replication,
                 };
                 chosen = cluster.place(&place, new, call)?;
+                placed = true;
             }
             Ok(proposal)
         };
@@ -123,7 +125,7 @@ impl Service {
         seen.map(|answer| {
             let mut cluster = self.cluster.write();
             cluster.blocks.set_pipeline(answer.block.id, chosen.clone());
-            for (node, _) in &chosen {
+            for (node, _) in chosen.iter().filter(|_| placed) {
                 cluster.nodes.assign(*node);
             }
             cluster.locate_at(answer.block, answer.offset, &chosen)
@@ -250,7 +252,6 @@ impl Cluster {
             new.favoured.iter().filter_map(|wish| self.named(wish)).collect();
         let writer =
             if new.not_local { None } else { self.nodes.on_machine(call.ip).map(|n| n.id) };
-        let candidates = self.nodes.candidates(place.block_size);
         let ask = Request {
             writer,
             holders: &[],
@@ -259,13 +260,7 @@ impl Cluster {
             count: usize::from(place.replication),
             needed_bytes: place.block_size,
         };
-        let mut nodes = self.blocks.choose(&candidates, &ask);
-        if nodes.is_empty() {
-            // A nearly full cluster still takes small files: a block needs what it holds, not its
-            // full size, and a datanode refuses what does not fit.
-            let small = Request { needed_bytes: 1, ..ask };
-            nodes = self.blocks.choose(&candidates, &small);
-        }
+        let nodes = self.choose(place.block_size, &ask);
         if nodes.is_empty() {
             let live = self.nodes.live();
             return Err(RemoteError::new(
@@ -280,6 +275,18 @@ impl Cluster {
             ));
         }
         Ok(self.with_storage(&nodes))
+    }
+
+    /// Chooses nodes for replicas of a block of at most `block_size` bytes.
+    pub(super) fn choose(&mut self, block_size: u64, ask: &Request<'_>) -> Vec<NodeId> {
+        let nodes = self.blocks.choose(&self.nodes.candidates(block_size), ask);
+        if !nodes.is_empty() {
+            return nodes;
+        }
+        // A nearly full cluster still takes small files, also while many are under way: a block needs what
+        // it holds, not its full size, and a datanode refuses what does not fit.
+        let small = Request { needed_bytes: 1, ..*ask };
+        self.blocks.choose(&self.nodes.candidates(0), &small)
     }
 
     /// A node by `ip:port`, `host:port`, `ip` or `host`.

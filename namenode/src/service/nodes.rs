@@ -324,7 +324,10 @@ impl Service {
             };
             let reported = Reported { block: id, gen_stamp, length: block.length, kind };
             cluster.blocks.replica_changed(node, storage, reported, now_ms);
-            received |= kind == ReplicaKind::Finalized;
+            if kind == ReplicaKind::Finalized {
+                cluster.nodes.received(node, block.length);
+                received = true;
+            }
         }
         if received {
             cluster.check_safemode();

@@ -114,19 +114,15 @@ impl Service {
                 .filter_map(|uuid| cluster.nodes.by_uuid(uuid))
                 .map(|node| node.id)
                 .collect();
-            let cluster = &mut *cluster;
-            let candidates = cluster.nodes.candidates(block_size);
-            let new = cluster.blocks.choose(
-                &candidates,
-                &Request {
-                    writer: cluster.nodes.on_machine(call.ip).map(|n| n.id),
-                    holders: &holders,
-                    excluded: &excluded,
-                    favoured: &[],
-                    count: ask.count.min(MAX_MORE_NODES),
-                    needed_bytes: ask.block.len.max(1),
-                },
-            );
+            let request = Request {
+                writer: cluster.nodes.on_machine(call.ip).map(|n| n.id),
+                holders: &holders,
+                excluded: &excluded,
+                favoured: &[],
+                count: ask.count.min(MAX_MORE_NODES),
+                needed_bytes: ask.block.len.max(1),
+            };
+            let new = cluster.choose(block_size, &request);
             if new.len() < ask.count {
                 return Err(RemoteError::new(
                     ErrorKind::Io,
