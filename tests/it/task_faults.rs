@@ -12,7 +12,7 @@ use crate::jobs::{assert_counts, maps_done, put_text, run_example, spawn_example
 use crate::support::{TestCluster, eventually, stderr};
 
 /// The newest job as `hfs job status --json` shows it.
-fn newest_job(cluster: &TestCluster) -> Option<serde_json::Value> {
+pub fn newest_job(cluster: &TestCluster) -> Option<serde_json::Value> {
     let list = String::from_utf8(cluster.hfs(&["job", "list"]).ok()?).ok()?;
     let id = list.split_whitespace().rfind(|word| word.starts_with("job_"))?.to_owned();
     let status = cluster.hfs(&["job", "status", &id, "--json"]).ok()?;
