@@ -82,7 +82,8 @@ pub use local::{LocalOutcome, LocalProgress, run_local};
 pub use mapper::{Emit, Mapper};
 pub use named::NamedOutput;
 pub use output::{
-    NullOutput, NullWriter, OutputFormat, RecordWriter, TextOutput, TextWriter, part_name,
+    LazyOutput, LazyWriter, NullOutput, NullWriter, OutputFormat, RecordWriter, TextOutput,
+    TextWriter, part_name,
 };
 pub use partition::{
     HashPartitioner, KeyFieldPartitioner, KeySampler, Partitioner, SampleAmount,

@@ -1,5 +1,7 @@
 //! Where a job's results go.
 
+mod lazy;
+
 use std::marker::PhantomData;
 
 use anyhow::Result;
@@ -9,6 +11,8 @@ use crate::compress::Codec;
 use crate::conf::{self, Conf};
 use crate::files::{Files, OutputFile};
 use crate::record::Record;
+
+pub use lazy::{LazyOutput, LazyWriter};
 
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 1 << 20;

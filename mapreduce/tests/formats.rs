@@ -7,9 +7,9 @@ use std::path::Path;
 use hfs_mapreduce::files::Files;
 use hfs_mapreduce::{
     BatchReader, Codec, Conf, Context, Emit, FixedLengthInput, FixedRecord, InputFormat, Job,
-    KeyValue, KeyValueTextInput, Line, LocalOutcome, Mapper, NLineInput, ReadCounts, Result,
-    SequenceFileInput, SequenceFileOutput, SplitContext, Sum, Text, TextInput, WholeFile,
-    WholeFileInput, conf, run_local, words,
+    KeyValue, KeyValueTextInput, LazyOutput, Line, LocalOutcome, Mapper, NLineInput, ReadCounts,
+    Result, SequenceFileInput, SequenceFileOutput, SplitContext, Sum, Text, TextInput, TextOutput,
+    WholeFile, WholeFileInput, conf, run_local, words,
 };
 use hfs_protocol::proto::task::InputSplit;
 
@@ -453,4 +453,30 @@ fn a_reader_that_panics_fails_its_task_with_its_words() {
     assert!(said.contains("reading the broken file failed"), "{said}");
     assert!(said.contains("the decoder met the impossible"), "{said}");
     assert!(!Path::new(&path("out")).exists());
+}
+
+/// Hadoop's `LazyOutputFormat`: of eight reduces those without a record have no file, and the others what they would
+/// have without it.
+#[test]
+fn a_lazy_output_has_no_empty_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("in"), "b a b\n").unwrap();
+    std::fs::write(path("empty"), "").unwrap();
+    let count = |input: &str, output: &str| {
+        Job::map(Count).reduce(Sum).reduces(8).input(path(input)).output(path(output))
+    };
+    run(&count("in", "all").build().unwrap()).unwrap();
+    let lazy =
+        |input: &str, output: &str| count(input, output).output_format(LazyOutput(TextOutput));
+    let outcome = run(&lazy("in", "lazy").build().unwrap()).unwrap();
+    let mut all = files(&dir.path().join("all"));
+    assert_eq!(all.len(), 8);
+    all.retain(|_, bytes| !bytes.is_empty());
+    assert!((1..=2).contains(&all.len()));
+    assert_eq!(files(&dir.path().join("lazy")), all);
+    assert!(outcome.counters.iter().any(|c| c.name == "REDUCE_OUTPUT_RECORDS" && c.value == 2));
+    run(&lazy("empty", "none").build().unwrap()).unwrap();
+    assert!(files(&dir.path().join("none")).is_empty());
+    assert!(dir.path().join("none/_SUCCESS").exists());
 }

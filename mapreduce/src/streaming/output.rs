@@ -1,13 +1,11 @@
 //! What streaming jobs write.
 
-use std::sync::Arc;
-
 use anyhow::{Result, bail};
 use hfs_protocol::ids::TaskKind;
 
 use crate::conf::Conf;
 use crate::files::{Files, OutputFile};
-use crate::output::{OutputFormat, RecordWriter, TextOutput, TextWriter};
+use crate::output::{LazyOutput, LazyWriter, OutputFormat, RecordWriter, TextOutput, TextWriter};
 use crate::record::Text;
 
 /// The output formats of `-outputformat` and `-lazyOutput`.
@@ -39,15 +37,8 @@ impl StreamOutput {
 /// Writes one file, or none.
 pub(super) enum StreamWriter {
     Open(TextWriter<Text, Text>),
-    /// The file is made for the first record.
-    Waiting(Box<Waiting>),
+    Lazy(LazyWriter<Text, Text, TextOutput>),
     Null,
-}
-
-pub(super) struct Waiting {
-    files: Files,
-    path: String,
-    conf: Arc<Conf>,
 }
 
 impl OutputFormat<Text, Text> for StreamOutput {
@@ -73,9 +64,7 @@ impl OutputFormat<Text, Text> for StreamOutput {
         match self {
             Self::Text => TextOutput.begin(files, path, conf).map(StreamWriter::Open),
             Self::LazyText => {
-                let (files, path) = (files.clone(), path.to_owned());
-                let conf = Arc::new(conf.clone());
-                Ok(StreamWriter::Waiting(Box::new(Waiting { files, path, conf })))
+                LazyOutput(TextOutput).begin(files, path, conf).map(StreamWriter::Lazy)
             }
             Self::Null => Ok(StreamWriter::Null),
         }
@@ -87,24 +76,24 @@ impl RecordWriter<Text, Text> for StreamWriter {
     fn write(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         match self {
             Self::Open(writer) => writer.write(key, value),
-            Self::Waiting(waiting) => {
-                let mut writer = TextOutput.begin(&waiting.files, &waiting.path, &waiting.conf)?;
-                RecordWriter::<Text, Text>::write(&mut writer, key, value)?;
-                *self = Self::Open(writer);
-                Ok(())
-            }
+            Self::Lazy(writer) => writer.write(key, value),
             Self::Null => Ok(()),
         }
     }
 
     fn has_file(&self) -> bool {
-        matches!(self, Self::Open(_))
+        match self {
+            Self::Open(_) => true,
+            Self::Lazy(writer) => writer.has_file(),
+            Self::Null => false,
+        }
     }
 
     fn close(self) -> Result<u64> {
         match self {
             Self::Open(writer) => writer.close(),
-            Self::Waiting(_) | Self::Null => Ok(0),
+            Self::Lazy(writer) => writer.close(),
+            Self::Null => Ok(0),
         }
     }
 }
