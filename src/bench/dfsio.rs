@@ -2,10 +2,12 @@
 //! lines.
 
 use anyhow::{Result, bail, ensure};
+use hfs_daemon::config::parse_size;
 use serde::Serialize;
 
 use super::report::{Report, Show, Table};
-use super::site::Site;
+use super::{At, Benchmark, check_operations};
+use crate::jobs::bench::Operation as _;
 use crate::jobs::bench::io::{FileIo, Operation};
 
 /// A mebibyte, which `TestDFSIO` calls MB.
@@ -15,60 +17,33 @@ const BUFFER_MAX: u64 = 1 << 30;
 /// The most files: each is a map.
 const FILES_MAX: u32 = 100_000;
 
-/// What to measure.
-#[derive(Debug, Clone)]
+/// `hfs bench dfsio`.
+#[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// One after the other.
-    pub operations: Vec<Operation>,
-    /// Files, each of a map of its own.
-    pub files: u32,
-    /// Bytes that each map writes or reads.
-    pub bytes: u64,
-    /// Bytes at once.
-    pub buffer: u64,
-    /// Bytes that skip-read leaves out each time.
-    pub skip: u64,
-    /// Replicas; `None`: the file system's usual number.
-    pub replication: Option<u16>,
-    /// Directory on the file system.
-    pub dir: String,
-    /// Whether the directory may hold files already.
-    pub found: bool,
-}
-
-impl Options {
-    /// Refuses what makes no sense.
-    ///
-    /// # Errors
-    /// A sentence about the option that makes no sense.
-    pub fn check(&self) -> Result<()> {
-        ensure!(
-            !self.operations.is_empty(),
-            "--operations names none; name write, read or another"
-        );
-        ensure!(
-            (1..=FILES_MAX).contains(&self.files),
-            "--files is {}, but must be 1 to {FILES_MAX}",
-            self.files
-        );
-        ensure!(self.bytes > 0, "--size is 0; give each file at least a byte");
-        ensure!(
-            (1..=BUFFER_MAX).contains(&self.buffer),
-            "--buffer is {} bytes, but must be 1 to {BUFFER_MAX}",
-            self.buffer
-        );
-        ensure!(self.replication != Some(0), "--replication is 0; a file has at least one replica");
-        if self.skip > 0 && !self.operations.contains(&Operation::SkipRead) {
-            bail!("--skip is for the operation skip-read, which --operations does not name");
-        }
-        match self.operations.first() {
-            Some(first) if first.needs_files() && !self.found => bail!(
-                "{} needs files that write has made, and a cluster of its own has none; begin --operations with write",
-                first.word()
-            ),
-            _ => Ok(()),
-        }
-    }
+    /// What to do, one after the other
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "OPERATION,...",
+        default_values = ["write", "append", "read", "random-read"]
+    )]
+    operations: Vec<Operation>,
+    /// Files, each of a map of its own
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    files: u32,
+    /// Bytes that each map writes or reads
+    #[arg(long, default_value = "64m", value_name = "BYTES", value_parser = parse_size)]
+    size: u64,
+    /// Bytes of each call
+    #[arg(long, default_value = "1m", value_name = "BYTES", value_parser = parse_size)]
+    buffer: u64,
+    /// Bytes that skip-read leaves out each time
+    #[arg(long, default_value = "0", value_name = "BYTES", value_parser = parse_size)]
+    skip: u64,
+    /// Replicas [default: the file system's]
+    #[arg(long, value_name = "N")]
+    replication: Option<u16>,
 }
 
 /// The figures of one operation.
@@ -129,35 +104,48 @@ impl Figures {
     }
 }
 
-/// Runs the operations, one job for each; gives the jobs' ids.
-///
-/// # Errors
-/// A job that failed: among others because a map read other bytes than were written.
-pub fn run(site: &Site, options: &Options, show: Show<'_>) -> Result<Vec<String>> {
-    let (data, output) = (format!("{}/io_data", options.dir), format!("{}/measured", options.dir));
-    let replication = options.replication.map(|replicas| format!("dfs.replication={replicas}"));
-    let properties: Vec<String> = replication.into_iter().collect();
-    let mut jobs = Vec::new();
-    for operation in &options.operations {
-        site.remove(&output)?;
-        let options = [
-            ("--files", options.files.to_string()),
-            ("--bytes", options.bytes.to_string()),
-            ("--buffer", options.buffer.to_string()),
-            ("--skip", options.skip.to_string()),
-            ("--dir", data.clone()),
-            ("--output", output.clone()),
-        ];
-        let mut words = vec!["dfsio".to_owned(), operation.word().to_owned()];
-        words.extend(options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
-        let run = site.job(&properties, &words)?;
-        let files: Vec<FileIo> = site.measured(&output)?;
-        let figures = figures(*operation, &files, run.took.as_secs_f64(), run.id.clone());
-        show(Report::new(&figures.table(), &figures)?)?;
-        jobs.push(run.id);
+impl Benchmark for Options {
+    const DIR: &'static str = "TestDFSIO";
+
+    fn check(&self, found: bool) -> Result<()> {
+        ensure!(
+            (1..=FILES_MAX).contains(&self.files),
+            "--files is {}, but must be 1 to {FILES_MAX}",
+            self.files
+        );
+        ensure!(self.size > 0, "--size is 0; give each file at least a byte");
+        ensure!(
+            (1..=BUFFER_MAX).contains(&self.buffer),
+            "--buffer is {} bytes, but must be 1 to {BUFFER_MAX}",
+            self.buffer
+        );
+        ensure!(self.replication != Some(0), "--replication is 0; a file has at least one replica");
+        if self.skip > 0 && !self.operations.contains(&Operation::SkipRead) {
+            bail!("--skip is for the operation skip-read, which --operations does not name");
+        }
+        check_operations(&self.operations, found)
     }
-    site.remove(&output)?;
-    Ok(jobs)
+
+    /// One job for each operation; it fails, among others, because a map read other bytes than were written.
+    fn run(&self, at: &At<'_>, show: Show<'_>) -> Result<Vec<String>> {
+        let replication = self.replication.map(|replicas| format!("dfs.replication={replicas}"));
+        let properties: Vec<String> = replication.into_iter().collect();
+        let given = [
+            ("--files", self.files.to_string()),
+            ("--bytes", self.size.to_string()),
+            ("--buffer", self.buffer.to_string()),
+            ("--skip", self.skip.to_string()),
+            ("--dir", format!("{}/io_data", at.dir)),
+        ];
+        let mut jobs = Vec::new();
+        for operation in &self.operations {
+            let (run, files) = at.measure(&properties, &["dfsio", operation.word()], &given)?;
+            let figures = figures(*operation, &files, run.took.as_secs_f64(), run.id.clone());
+            show(Report::new(&figures.table(), &figures)?)?;
+            jobs.push(run.id);
+        }
+        Ok(jobs)
+    }
 }
 
 #[cfg(test)]

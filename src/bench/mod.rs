@@ -1,8 +1,9 @@
 //! `hfs bench`: what hfs does against a peer in the same run, as ratios.
 //!
 //! [`measure`] runs two sides in turns; [`peers`] holds the least any implementation has to do (a relay, an
-//! echo). [`dfsio`], [`nnbench`] and [`mrbench`] are jobs with Hadoop's figures, [`shuffle`] is one with its own. Each of the other modules is a group of rows. A figure alone says little on a shared machine; the
-//! ratio travels.
+//! echo). [`dfsio`], [`nnbench`] and [`mrbench`] are jobs with Hadoop's figures, [`shuffle`] and [`terasort`] are some
+//! with their own: each of these is a [`Benchmark`]. Each of the other modules is a group of rows. A figure alone says
+//! little on a shared machine; the ratio travels.
 
 pub mod cluster;
 pub mod dfsio;
@@ -18,12 +19,85 @@ pub mod scheduler;
 pub mod shuffle;
 pub mod site;
 pub mod storage;
+pub mod terasort;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use serde::de::DeserializeOwned;
 
-use site::Site;
+use crate::jobs::bench::Operation;
+use report::Show;
+use site::{JobRun, Site};
+
+/// A benchmark that runs jobs; its fields are its options.
+pub trait Benchmark {
+    /// Its directory below `/benchmarks`, unless somebody names another.
+    const DIR: &'static str;
+
+    /// Refuses what makes no sense. `found`: the directory may hold files of an earlier run.
+    ///
+    /// # Errors
+    /// A sentence about the option that makes no sense.
+    fn check(&self, found: bool) -> Result<()>;
+
+    /// Whether its jobs run without a cluster, over local files.
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    /// Runs its jobs and shows what they tell; gives their ids.
+    ///
+    /// # Errors
+    /// A job that failed or did something wrong.
+    fn run(&self, at: &At<'_>, show: Show<'_>) -> Result<Vec<String>>;
+}
+
+/// Where a benchmark's jobs run.
+#[derive(Debug, Clone, Copy)]
+pub struct At<'a> {
+    /// The program and its cluster.
+    pub site: &'a Site,
+    /// The benchmark's directory on the cluster's file system.
+    pub dir: &'a str,
+    /// A local directory for samples.
+    pub scratch: &'a Path,
+}
+
+impl At<'_> {
+    /// Runs a job of [`crate::jobs::bench`] whose tasks measure, and gives what they have measured. `words` say which
+    /// job, `given` are its options.
+    ///
+    /// # Errors
+    /// A job that did not succeed, or measured nothing that can be read.
+    pub fn measure<T: DeserializeOwned>(
+        &self,
+        properties: &[String],
+        words: &[&str],
+        given: &[(&str, String)],
+    ) -> Result<(JobRun, Vec<T>)> {
+        let output = format!("{}/measured", self.dir);
+        self.site.remove(&output)?;
+        let given = [given, &[("--output", output.clone())]].concat();
+        let run = self.site.job(properties, words, &given)?;
+        let measured = self.site.measured(&output)?;
+        self.site.remove(&output)?;
+        Ok((run, measured))
+    }
+}
+
+/// Refuses operations that can't be done one after the other: the first needs files that are not there.
+fn check_operations<O: Operation>(operations: &[O], found: bool) -> Result<()> {
+    let makes = O::MAKES.word();
+    match operations.first() {
+        None => bail!("--operations names none; name {makes} or another"),
+        Some(first) if *first != O::MAKES && !found => bail!(
+            "{} needs files that {makes} has made, and a cluster of its own has none; begin --operations with {makes}",
+            first.word()
+        ),
+        Some(_) => Ok(()),
+    }
+}
 
 /// What the groups of rows share.
 #[derive(Debug, Clone)]

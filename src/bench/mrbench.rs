@@ -1,13 +1,12 @@
 //! How long a small job takes when many run in a row: Hadoop's `MRBench`, its figures and its line.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use super::measure::Samples;
 use super::report::{Report, Show, Table};
 use super::site::Site;
+use super::{At, Benchmark};
 
 /// The most jobs, maps, reduces, and lines of a map.
 const MOST: u32 = 100_000;
@@ -26,41 +25,27 @@ pub enum Order {
     Random,
 }
 
-/// What to measure.
-#[derive(Debug, Clone)]
+/// `hfs bench mrbench`.
+#[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Jobs, one after the other.
-    pub runs: u32,
-    /// Maps of each.
-    pub maps: u32,
-    /// Reduces of each.
-    pub reduces: u32,
-    /// Lines of each map.
-    pub lines: u32,
-    /// Their order.
-    pub order: Order,
-    /// Directory on the file system.
-    pub dir: String,
+    /// Jobs, one after the other
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    runs: u32,
+    /// Maps of each
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    maps: u32,
+    /// Reduces of each
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    reduces: u32,
+    /// Lines of each map
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    lines: u32,
+    /// The order in which the lines are handed in
+    #[arg(long, value_enum, default_value = "ascending")]
+    order: Order,
 }
 
 impl Options {
-    /// Refuses what makes no sense.
-    ///
-    /// # Errors
-    /// A sentence about the option.
-    pub fn check(&self) -> Result<()> {
-        let numbers = [
-            ("--runs", self.runs),
-            ("--maps", self.maps),
-            ("--reduces", self.reduces),
-            ("--lines", self.lines),
-        ];
-        for (name, number) in numbers {
-            ensure!((1..=MOST).contains(&number), "{name} is {number}, but must be 1 to {MOST}");
-        }
-        Ok(())
-    }
-
     /// The lines of a map's file, each with its end.
     fn text(&self, map: u32) -> String {
         let all = u64::from(self.maps) * u64::from(self.lines);
@@ -120,41 +105,55 @@ impl Figures {
     }
 }
 
-/// Runs the jobs; gives their ids. `scratch` is a local directory for the input.
-///
-/// # Errors
-/// A job that failed or whose output is not its input, sorted within each file.
-pub fn run(site: &Site, options: &Options, scratch: &Path, show: Show<'_>) -> Result<Vec<String>> {
-    let (input, output) = (format!("{}/input", options.dir), format!("{}/output", options.dir));
-    site.remove(&input)?;
-    site.hfs(&["mkdir", "-p", &input])?;
-    let local = scratch.join("mrbench-input");
-    let mut expected = Vec::new();
-    for map in 0..options.maps {
-        let text = options.text(map);
-        std::fs::write(&local, &text)
-            .with_context(|| format!("cannot write {}", local.display()))?;
-        site.hfs(&["put", &local.to_string_lossy(), &format!("{input}/{map}")])?;
-        expected.extend(text.lines().map(|line| line.as_bytes().to_vec()));
+impl Benchmark for Options {
+    const DIR: &'static str = "MRBench";
+
+    fn check(&self, _: bool) -> Result<()> {
+        let numbers = [
+            ("--runs", self.runs),
+            ("--maps", self.maps),
+            ("--reduces", self.reduces),
+            ("--lines", self.lines),
+        ];
+        for (name, number) in numbers {
+            ensure!((1..=MOST).contains(&number), "{name} is {number}, but must be 1 to {MOST}");
+        }
+        Ok(())
     }
-    expected.sort_unstable();
-    let split = u64::from(options.lines) * (DIGITS as u64 + 1);
-    let properties = [
-        format!("mapreduce.job.reduces={}", options.reduces),
-        format!("mapreduce.input.fileinputformat.split.maxsize={split}"),
-    ];
-    let words = ["mrbench".to_owned(), input, output.clone()];
-    let (mut jobs, mut times) = (Vec::new(), Vec::new());
-    for _ in 0..options.runs {
-        site.remove(&output)?;
-        let run = site.job(&properties, &words)?;
-        times.push(run.took.as_secs_f64() * 1e3);
-        jobs.push(run.id);
-        check_output(site, options, &output, &expected)?;
+
+    /// The output of each job must be its input, sorted within each file.
+    fn run(&self, at: &At<'_>, show: Show<'_>) -> Result<Vec<String>> {
+        let (site, input) = (at.site, format!("{}/input", at.dir));
+        let output = format!("{}/output", at.dir);
+        site.remove(&input)?;
+        site.hfs(&["mkdir", "-p", &input])?;
+        let local = at.scratch.join("mrbench-input");
+        let mut expected = Vec::new();
+        for map in 0..self.maps {
+            let text = self.text(map);
+            std::fs::write(&local, &text)
+                .with_context(|| format!("cannot write {}", local.display()))?;
+            site.hfs(&["put", &local.to_string_lossy(), &format!("{input}/{map}")])?;
+            expected.extend(text.lines().map(|line| line.as_bytes().to_vec()));
+        }
+        expected.sort_unstable();
+        let split = u64::from(self.lines) * (DIGITS as u64 + 1);
+        let properties = [
+            format!("mapreduce.job.reduces={}", self.reduces),
+            format!("mapreduce.input.fileinputformat.split.maxsize={split}"),
+        ];
+        let (mut jobs, mut times) = (Vec::new(), Vec::new());
+        for _ in 0..self.runs {
+            site.remove(&output)?;
+            let run = site.job(&properties, &["mrbench", &input, &output], &[])?;
+            times.push(run.took.as_secs_f64() * 1e3);
+            jobs.push(run.id);
+            check_output(site, self, &output, &expected)?;
+        }
+        let figures = figures(self, times);
+        show(Report::new(&figures.table(), &figures)?)?;
+        Ok(jobs)
     }
-    let figures = figures(options, times);
-    show(Report::new(&figures.table(), &figures)?)?;
-    Ok(jobs)
 }
 
 /// Looks whether a job has done its work.
@@ -177,7 +176,7 @@ mod tests {
     use super::*;
 
     fn options(order: Order) -> Options {
-        Options { runs: 3, maps: 2, reduces: 1, lines: 2, order, dir: "/x".to_owned() }
+        Options { runs: 3, maps: 2, reduces: 1, lines: 2, order }
     }
 
     #[test]

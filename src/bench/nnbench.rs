@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use hfs_daemon::config::{parse_duration, parse_size};
 use serde::Serialize;
 
 use super::measure::{Row, Samples, Work, timed};
@@ -14,8 +15,9 @@ use super::meta::{CHANGE_BYTES, READ_BYTES};
 use super::peers;
 use super::report::{Report, Show, Table};
 use super::site::Site;
-use crate::jobs::bench::epoch_us;
+use super::{At, Benchmark, check_operations};
 use crate::jobs::bench::names::{MapNames, Operation};
+use crate::jobs::bench::{Operation as _, epoch_us};
 
 /// The most maps.
 const MAPS_MAX: u32 = 10_000;
@@ -26,68 +28,39 @@ const CHUNK: u64 = 512;
 /// Maps that the echo has a connection for; more would be threads without end.
 const CONNECTIONS_MAX: usize = 256;
 
-/// What to measure.
-#[derive(Debug, Clone)]
+/// `hfs bench nnbench`.
+#[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// One after the other.
-    pub operations: Vec<Operation>,
-    /// Maps.
-    pub maps: u32,
-    /// Files of each map.
-    pub files: u64,
-    /// Bytes of each file.
-    pub bytes: u64,
-    /// Bytes of a block; `None`: the usual number.
-    pub block_size: Option<u64>,
-    /// Replicas.
-    pub replication: u16,
-    /// Whether open_read reads, too.
-    pub read: bool,
-    /// How long after a job was started its maps begin.
-    pub barrier: Duration,
-    /// Directory on the file system.
-    pub dir: String,
-    /// Whether the directory may hold files already.
-    pub found: bool,
-}
-
-impl Options {
-    /// Refuses what makes no sense.
-    ///
-    /// # Errors
-    /// A sentence about the option that makes no sense.
-    pub fn check(&self) -> Result<()> {
-        ensure!(
-            !self.operations.is_empty(),
-            "--operations names none; name create_write or another"
-        );
-        ensure!(
-            (1..=MAPS_MAX).contains(&self.maps),
-            "--maps is {}, but must be 1 to {MAPS_MAX}",
-            self.maps
-        );
-        ensure!(self.files > 0, "--files is 0; give each map at least a file");
-        ensure!(
-            self.bytes <= BYTES_MAX,
-            "--bytes is {}, but a map holds its file in memory, so at most {BYTES_MAX}",
-            self.bytes
-        );
-        ensure!(self.replication > 0, "--replication is 0; a file has at least one replica");
-        if let Some(size) = self.block_size {
-            ensure!(
-                size > 0 && size % CHUNK == 0,
-                "--block-size is {size}, but must be a multiple of the {CHUNK} bytes that a checksum is for"
-            );
-        }
-        match self.operations.first() {
-            Some(first) if *first != Operation::CreateWrite && !self.found => bail!(
-                "{} needs files that create_write has made, and a cluster of its own has none; begin --operations \
-                 with create_write",
-                first.word()
-            ),
-            _ => Ok(()),
-        }
-    }
+    /// What to do, one after the other
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "OPERATION,...",
+        default_values = ["create_write", "open_read", "rename", "delete"]
+    )]
+    operations: Vec<Operation>,
+    /// Maps
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    maps: u32,
+    /// Files of each map
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    files: u64,
+    /// Bytes of each file
+    #[arg(long, default_value = "0", value_name = "BYTES", value_parser = parse_size)]
+    bytes: u64,
+    /// Bytes of a block [default: the file system's]
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    block_size: Option<u64>,
+    /// Replicas
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    replication: u16,
+    /// open_read reads what it has opened
+    #[arg(long)]
+    read: bool,
+    /// How long after a job was started its maps begin
+    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = parse_duration)]
+    barrier: Duration,
 }
 
 /// The figures of one operation.
@@ -177,68 +150,81 @@ impl Figures {
     }
 }
 
-/// Runs the operations, one job for each; gives the jobs' ids.
-///
-/// # Errors
-/// A job that failed, an operation that did not succeed for every file, names that are not there afterwards.
-pub fn run(site: &Site, options: &Options, show: Show<'_>) -> Result<Vec<String>> {
-    let (data, output) = (format!("{}/data", options.dir), format!("{}/measured", options.dir));
-    let all = u64::from(options.maps) * options.files;
-    let mut jobs = Vec::new();
-    for operation in &options.operations {
-        site.remove(&output)?;
-        if *operation == Operation::CreateWrite {
-            site.remove(&data)?;
-        }
-        let renamed = *operation != Operation::CreateWrite
-            && site.hfs(&["test", "-e", &format!("{data}/file_0_0.renamed")]).is_ok();
-        let run = site.job(&[], &words(options, *operation, renamed, &data, &output))?;
-        let maps: Vec<MapNames> = site.measured(&output)?;
-        let figures =
-            figures(*operation, options.files, &maps, run.took.as_secs_f64(), run.id.clone());
-        show(Report::new(&figures.table(options), &figures)?)?;
-        if figures.succeeded != all {
-            let first = maps.into_iter().find_map(|map| map.first_error).unwrap_or_default();
-            bail!(
-                "{} did not succeed for {} of {all} files: {first}",
-                operation.word(),
-                all - figures.succeeded
+impl Benchmark for Options {
+    const DIR: &'static str = "NNBench";
+
+    fn check(&self, found: bool) -> Result<()> {
+        ensure!(
+            (1..=MAPS_MAX).contains(&self.maps),
+            "--maps is {}, but must be 1 to {MAPS_MAX}",
+            self.maps
+        );
+        ensure!(self.files > 0, "--files is 0; give each map at least a file");
+        ensure!(
+            self.bytes <= BYTES_MAX,
+            "--bytes is {}, but a map holds its file in memory, so at most {BYTES_MAX}",
+            self.bytes
+        );
+        ensure!(self.replication > 0, "--replication is 0; a file has at least one replica");
+        if let Some(size) = self.block_size {
+            ensure!(
+                size > 0 && size % CHUNK == 0,
+                "--block-size is {size}, but must be a multiple of the {CHUNK} bytes that a checksum is for"
             );
         }
-        check_names(site, *operation, renamed, all, &data)?;
-        show(Report::of_row(&against_echo(&figures)?)?)?;
-        jobs.push(run.id);
+        check_operations(&self.operations, found)
     }
-    site.remove(&output)?;
-    Ok(jobs)
+
+    /// One job for each operation; it is wrong when an operation did not succeed for every file, or names are not
+    /// there afterwards.
+    fn run(&self, at: &At<'_>, show: Show<'_>) -> Result<Vec<String>> {
+        let (site, data) = (at.site, format!("{}/data", at.dir));
+        let all = u64::from(self.maps) * self.files;
+        let mut jobs = Vec::new();
+        for operation in &self.operations {
+            if *operation == Operation::MAKES {
+                site.remove(&data)?;
+            }
+            let renamed = *operation != Operation::MAKES
+                && site.hfs(&["test", "-e", &format!("{data}/file_0_0.renamed")]).is_ok();
+            let mut words = vec!["nnbench", operation.word()];
+            words.extend(self.read.then_some("--read"));
+            words.extend(renamed.then_some("--renamed"));
+            let (run, maps) = at.measure::<MapNames>(&[], &words, &self.given(&data))?;
+            let took = run.took.as_secs_f64();
+            let figures = figures(*operation, self.files, &maps, took, run.id.clone());
+            show(Report::new(&figures.table(self), &figures)?)?;
+            if figures.succeeded != all {
+                let first = maps.into_iter().find_map(|map| map.first_error).unwrap_or_default();
+                bail!(
+                    "{} did not succeed for {} of {all} files: {first}",
+                    operation.word(),
+                    all - figures.succeeded
+                );
+            }
+            check_names(site, *operation, renamed, all, &data)?;
+            show(Report::of_row(&against_echo(&figures)?)?)?;
+            jobs.push(run.id);
+        }
+        Ok(jobs)
+    }
 }
 
-fn words(
-    options: &Options,
-    operation: Operation,
-    renamed: bool,
-    data: &str,
-    output: &str,
-) -> Vec<String> {
-    let start =
-        epoch_us().saturating_add(u64::try_from(options.barrier.as_micros()).unwrap_or(u64::MAX));
-    let mut words = vec!["nnbench".to_owned(), operation.word().to_owned()];
-    let given = [
-        ("--maps", options.maps.to_string()),
-        ("--files", options.files.to_string()),
-        ("--bytes", options.bytes.to_string()),
-        ("--replication", options.replication.to_string()),
-        ("--start-us", start.to_string()),
-        ("--dir", data.to_owned()),
-        ("--output", output.to_owned()),
-    ];
-    words.extend(given.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
-    if let Some(size) = options.block_size {
-        words.extend(["--block-size".to_owned(), size.to_string()]);
+impl Options {
+    /// The options of a job that is started now.
+    fn given(&self, data: &str) -> Vec<(&'static str, String)> {
+        let barrier_us = u64::try_from(self.barrier.as_micros()).unwrap_or(u64::MAX);
+        let mut given = vec![
+            ("--maps", self.maps.to_string()),
+            ("--files", self.files.to_string()),
+            ("--bytes", self.bytes.to_string()),
+            ("--replication", self.replication.to_string()),
+            ("--start-us", epoch_us().saturating_add(barrier_us).to_string()),
+            ("--dir", data.to_owned()),
+        ];
+        given.extend(self.block_size.map(|size| ("--block-size", size.to_string())));
+        given
     }
-    words.extend(options.read.then(|| "--read".to_owned()));
-    words.extend(renamed.then(|| "--renamed".to_owned()));
-    words
 }
 
 /// Looks whether the namenode has done what it said.

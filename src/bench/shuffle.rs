@@ -1,12 +1,14 @@
 //! Throughput of the shuffle: records of given sizes from every map to every reduce, counted and thrown away there.
 
 use anyhow::{Context, Result, ensure};
+use hfs_daemon::config::parse_size;
 use hfs_mapreduce::TaskCounter;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::report::{Report, Show, Table};
 use super::site::{JobRun, Site};
+use super::{At, Benchmark};
 use crate::jobs::bench::shuffle::{GROUP, MADE, MADE_SUM, Partition, SEEN, SEEN_SUM};
 
 /// The most maps or reduces.
@@ -16,63 +18,30 @@ const FIELD_MAX: u64 = 1 << 20;
 /// The most records: so many checksums add up without overflow.
 const RECORDS_MAX: u64 = 1 << 31;
 
-/// What to measure.
-#[derive(Debug, Clone)]
+/// `hfs bench shuffle`.
+#[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Maps.
-    pub maps: u32,
-    /// Reduces.
-    pub reduces: u32,
-    /// Bytes of keys and values that each map makes.
-    pub bytes: u64,
-    /// Bytes of a key.
-    pub key_bytes: u64,
-    /// Bytes of a value.
-    pub value_bytes: u64,
-    /// Directory on the file system.
-    pub dir: String,
+    /// Maps
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    maps: u32,
+    /// Reduces
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    reduces: u32,
+    /// Bytes of keys and values that each map makes
+    #[arg(long, default_value = "64m", value_name = "BYTES", value_parser = parse_size)]
+    size: u64,
+    /// Bytes of a key
+    #[arg(long, default_value = "10", value_name = "BYTES", value_parser = parse_size)]
+    key_bytes: u64,
+    /// Bytes of a value
+    #[arg(long, default_value = "90", value_name = "BYTES", value_parser = parse_size)]
+    value_bytes: u64,
 }
 
 impl Options {
-    /// Refuses what makes no sense.
-    ///
-    /// # Errors
-    /// A sentence about the option.
-    pub fn check(&self) -> Result<()> {
-        for (name, number) in [("--maps", self.maps), ("--reduces", self.reduces)] {
-            ensure!(
-                (1..=TASKS_MAX).contains(&number),
-                "{name} is {number}, but must be 1 to {TASKS_MAX}"
-            );
-        }
-        let is_field = |bytes, least| (least..=FIELD_MAX).contains(&bytes);
-        ensure!(
-            is_field(self.key_bytes, 1),
-            "--key-bytes is {}, but must be 1 to {FIELD_MAX}",
-            self.key_bytes
-        );
-        ensure!(
-            is_field(self.value_bytes, 0),
-            "--value-bytes is {}, but must be at most {FIELD_MAX}",
-            self.value_bytes
-        );
-        ensure!(
-            self.bytes >= self.key_bytes + self.value_bytes,
-            "--size is {} bytes, less than one record of {}",
-            self.bytes,
-            self.key_bytes + self.value_bytes
-        );
-        let records = self.records().saturating_mul(u64::from(self.maps));
-        ensure!(
-            records <= RECORDS_MAX,
-            "these are {records} records, but at most {RECORDS_MAX} can be checked"
-        );
-        Ok(())
-    }
-
     /// Records of each map.
     fn records(&self) -> u64 {
-        self.bytes / (self.key_bytes + self.value_bytes).max(1)
+        self.size / (self.key_bytes + self.value_bytes).max(1)
     }
 }
 
@@ -140,36 +109,64 @@ impl Figures {
     }
 }
 
-/// Runs the job; gives its id.
-///
-/// # Errors
-/// A job that failed, or reduces that saw other records than maps made.
-pub fn run(site: &Site, options: &Options, show: Show<'_>) -> Result<Vec<String>> {
-    let output = format!("{}/measured", options.dir);
-    site.remove(&output)?;
-    let given = [
-        ("--maps", options.maps.to_string()),
-        ("--records", options.records().to_string()),
-        ("--key-bytes", options.key_bytes.to_string()),
-        ("--value-bytes", options.value_bytes.to_string()),
-        ("--output", output.clone()),
-    ];
-    let mut words = vec!["shuffle".to_owned()];
-    words.extend(given.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
-    let run = site.job(&[format!("mapreduce.job.reduces={}", options.reduces)], &words)?;
-    let count = |name| run.counter(GROUP, name);
-    ensure!(
-        count(MADE) == count(SEEN) && count(MADE_SUM) == count(SEEN_SUM),
-        "reduces saw {} records with checksum {:x}, but maps made {} with {:x}",
-        count(SEEN),
-        count(SEEN_SUM),
-        count(MADE),
-        count(MADE_SUM)
-    );
-    let partitions: Vec<Partition> = site.measured(&output)?;
-    let figures = figures(options, &run, &map_ends(site, &run.id)?, &partitions);
-    show(Report::new(&figures.table(), &figures)?)?;
-    Ok(vec![run.id])
+impl Benchmark for Options {
+    const DIR: &'static str = "Shuffle";
+
+    fn check(&self, _: bool) -> Result<()> {
+        for (name, number) in [("--maps", self.maps), ("--reduces", self.reduces)] {
+            ensure!(
+                (1..=TASKS_MAX).contains(&number),
+                "{name} is {number}, but must be 1 to {TASKS_MAX}"
+            );
+        }
+        let is_field = |bytes, least| (least..=FIELD_MAX).contains(&bytes);
+        ensure!(
+            is_field(self.key_bytes, 1),
+            "--key-bytes is {}, but must be 1 to {FIELD_MAX}",
+            self.key_bytes
+        );
+        ensure!(
+            is_field(self.value_bytes, 0),
+            "--value-bytes is {}, but must be at most {FIELD_MAX}",
+            self.value_bytes
+        );
+        ensure!(
+            self.size >= self.key_bytes + self.value_bytes,
+            "--size is {} bytes, less than one record of {}",
+            self.size,
+            self.key_bytes + self.value_bytes
+        );
+        let records = self.records().saturating_mul(u64::from(self.maps));
+        ensure!(
+            records <= RECORDS_MAX,
+            "these are {records} records, but at most {RECORDS_MAX} can be checked"
+        );
+        Ok(())
+    }
+
+    /// Reduces must see the records that maps made.
+    fn run(&self, at: &At<'_>, show: Show<'_>) -> Result<Vec<String>> {
+        let given = [
+            ("--maps", self.maps.to_string()),
+            ("--records", self.records().to_string()),
+            ("--key-bytes", self.key_bytes.to_string()),
+            ("--value-bytes", self.value_bytes.to_string()),
+        ];
+        let properties = [format!("mapreduce.job.reduces={}", self.reduces)];
+        let (run, partitions) = at.measure::<Partition>(&properties, &["shuffle"], &given)?;
+        let count = |name| run.counter(GROUP, name);
+        ensure!(
+            count(MADE) == count(SEEN) && count(MADE_SUM) == count(SEEN_SUM),
+            "reduces saw {} records with checksum {:x}, but maps made {} with {:x}",
+            count(SEEN),
+            count(SEEN_SUM),
+            count(MADE),
+            count(MADE_SUM)
+        );
+        let figures = figures(self, &run, &map_ends(at.site, &run.id)?, &partitions);
+        show(Report::new(&figures.table(), &figures)?)?;
+        Ok(vec![run.id])
+    }
 }
 
 /// When the maps that counted ended, milliseconds since the epoch.

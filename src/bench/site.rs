@@ -1,11 +1,13 @@
 //! Where a benchmark runs, and how it runs commands and jobs there: through the `hfs` program, as users do.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -18,8 +20,8 @@ pub struct Site {
     pub binary: PathBuf,
     /// The file system the benchmark runs on.
     pub fs_url: String,
-    /// The jobtracker's address.
-    pub jobtracker: String,
+    /// The jobtracker's address; `None`: each job runs in the process of its driver, over local files.
+    pub jobtracker: Option<String>,
     /// Properties of every job, `KEY=VALUE`.
     pub define: Vec<String>,
 }
@@ -58,8 +60,10 @@ struct ToldCounter {
 impl Site {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
-        command.args(args).env("HFS_FS", &self.fs_url).env("HFS_JOBTRACKER", &self.jobtracker);
-        command.stdin(Stdio::null());
+        command.args(args).stdin(Stdio::null());
+        if let Some(jobtracker) = &self.jobtracker {
+            command.env("HFS_FS", &self.fs_url).env("HFS_JOBTRACKER", jobtracker);
+        }
         command
     }
 
@@ -92,23 +96,79 @@ impl Site {
     /// # Errors
     /// When it can't be removed.
     pub fn remove(&self, path: &str) -> Result<()> {
+        if self.jobtracker.is_none() {
+            return match std::fs::remove_dir_all(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(error).with_context(|| format!("cannot remove {path}"))
+                }
+                _ => Ok(()),
+            };
+        }
         self.hfs(&["rm", "-r", "-f", "-skipTrash", path]).map(drop)
     }
 
-    /// Runs a job of [`crate::jobs::bench`] to its end.
+    /// Gives the parts of a job's output, one after another, to `look`.
+    ///
+    /// # Errors
+    /// An output that can't be read, or what `look` fails with.
+    pub fn read_parts<T>(
+        &self,
+        output: &str,
+        look: impl FnOnce(&mut dyn Read) -> Result<T>,
+    ) -> Result<T> {
+        if self.jobtracker.is_none() {
+            let mut parts = Vec::new();
+            for entry in
+                std::fs::read_dir(output).with_context(|| format!("cannot read {output}"))?
+            {
+                let path = entry?.path();
+                if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("part-"))
+                {
+                    parts.push(path);
+                }
+            }
+            parts.sort();
+            let mut all: Box<dyn Read> = Box::new(std::io::empty());
+            for part in parts {
+                let file =
+                    File::open(&part).with_context(|| format!("cannot read {}", part.display()))?;
+                all = Box::new(all.chain(file));
+            }
+            return look(&mut all);
+        }
+        let mut command = self.command(&["cat", &format!("{output}/part-*")]);
+        let mut cat = command.stdout(Stdio::piped()).spawn().context("cannot run hfs")?;
+        let looked = match &mut cat.stdout {
+            Some(stdout) => look(stdout),
+            None => bail!("`hfs cat` has no standard output"),
+        };
+        // What was not read is not wanted.
+        drop(cat.stdout.take());
+        let status = cat.wait().context("cannot wait for hfs")?;
+        let looked = looked?;
+        ensure!(status.success(), "`hfs cat {output}/part-*` failed");
+        Ok(looked)
+    }
+
+    /// Runs a job of [`crate::jobs::bench`] to its end: `words` say which, `given` are options with their values.
     ///
     /// # Errors
     /// A job that did not succeed, with what its driver said.
-    pub fn job(&self, properties: &[String], arguments: &[String]) -> Result<JobRun> {
-        let properties = self.define.iter().chain(properties).map(|p| format!("-D{p}"));
-        let words: Vec<String> = [VERB.to_owned(), "--json".to_owned()]
-            .into_iter()
-            .chain(properties)
-            .chain(arguments.iter().cloned())
-            .collect();
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    pub fn job(
+        &self,
+        properties: &[String],
+        words: &[&str],
+        given: &[(&str, String)],
+    ) -> Result<JobRun> {
+        let properties: Vec<String> =
+            self.define.iter().chain(properties).map(|p| format!("-D{p}")).collect();
+        let mut all = vec![VERB, "--json"];
+        all.extend(self.jobtracker.is_none().then_some("--local"));
+        all.extend(properties.iter().map(String::as_str));
+        all.extend(words);
+        all.extend(given.iter().flat_map(|(name, value)| [*name, value]));
         let begun = Instant::now();
-        let told = self.hfs(&words)?;
+        let told = self.hfs(&all)?;
         let took = begun.elapsed();
         let told: Told = serde_json::from_slice(&told).context("a job's report is no JSON")?;
         let counters = told.counters.into_iter().map(|c| ((c.group, c.name), c.value)).collect();
@@ -120,7 +180,8 @@ impl Site {
     /// # Errors
     /// An output that can't be read or is not such lines.
     pub fn measured<T: DeserializeOwned>(&self, output: &str) -> Result<Vec<T>> {
-        let lines = self.hfs(&["cat", &format!("{output}/part-*")])?;
+        let mut lines = Vec::new();
+        self.read_parts(output, |parts| Ok(parts.read_to_end(&mut lines)?))?;
         let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         lines
             .map(|line| {

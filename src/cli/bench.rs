@@ -88,7 +88,7 @@ impl BenchCommand {
             site: Site {
                 binary,
                 fs_url: cluster.fs_url()?,
-                jobtracker: cluster.jobtracker()?.to_string(),
+                jobtracker: Some(cluster.jobtracker()?.to_string()),
                 define: Vec::new(),
             },
             scratch: scratch.path().to_owned(),

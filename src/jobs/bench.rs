@@ -4,6 +4,7 @@
 //! - [`lines`]: the small job that is run many times (Hadoop's `MRBench`).
 //! - [`names`]: many small operations on names in each map (Hadoop's `NNBench`).
 //! - [`shuffle`]: records of given sizes from every map to every reduce.
+//! - [`tera`]: rows that are made, sorted and checked (Hadoop's `TeraSort`).
 //!
 //! What a task has measured is a line of the job's output: a name, a tab, and an object as JSON.
 
@@ -17,7 +18,14 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hfs_mapreduce::{Job, Result};
+use hfs_client::blocking;
+use hfs_mapreduce::files::Files;
+use hfs_mapreduce::{
+    Builder, Context, Emit, Job, MapOnly, Mapper, RangeInput, Result, Text, TextOutput,
+};
+use serde::Serialize;
+
+use super::tera;
 
 /// The first argument that makes the `hfs` program itself a job of a benchmark.
 pub const VERB: &str = "bench-job";
@@ -39,6 +47,12 @@ enum Jobs {
     Mrbench(lines::Arguments),
     /// Records from every map to every reduce
     Shuffle(shuffle::Arguments),
+    /// Rows to sort
+    Teragen(tera::GenerateArguments),
+    /// Rows in order
+    Terasort(tera::SortArguments),
+    /// A look whether they are
+    Teravalidate(tera::ValidateArguments),
 }
 
 fn job(arguments: Arguments) -> Result<Job> {
@@ -47,12 +61,62 @@ fn job(arguments: Arguments) -> Result<Job> {
         Jobs::Nnbench(arguments) => names::job(arguments),
         Jobs::Mrbench(arguments) => lines::job(arguments),
         Jobs::Shuffle(arguments) => shuffle::job(arguments),
+        Jobs::Teragen(arguments) => tera::generate(arguments),
+        Jobs::Terasort(arguments) => tera::sort(arguments),
+        Jobs::Teravalidate(arguments) => tera::validate(arguments),
     }
 }
 
 /// Runs a job out of the `hfs` program, whose first argument was [`VERB`].
 pub fn main_of_verb(arguments: Vec<OsString>) -> ExitCode {
     hfs_mapreduce::run_verb(VERB, arguments, job)
+}
+
+/// One of the things that a benchmark does with many files.
+pub trait Operation: Copy + PartialEq {
+    /// Makes the files that all others need.
+    const MAKES: Self;
+
+    /// The word of the command line.
+    fn word(self) -> &'static str;
+}
+
+/// The file system that the tasks of a job measure.
+fn measured_fs(context: &Context) -> Result<blocking::FileSystem> {
+    match context.files() {
+        Files::Hdfs(fs) => Ok(fs.clone()),
+        Files::Local => {
+            anyhow::bail!("this job measures a distributed file system; run it without --local")
+        }
+    }
+}
+
+/// Emits what a task has measured.
+fn emit_measured(
+    out: &mut impl Emit<Text, Text>,
+    name: &str,
+    measured: &impl Serialize,
+) -> Result<()> {
+    out.emit(name.as_bytes(), serde_json::to_string(measured)?.as_bytes())
+}
+
+/// A job of so many maps, each with its number, whose only output is what they measure. No map has two attempts at
+/// once: they would be in each other's way.
+fn measuring<M>(
+    mapper: M,
+    maps: u32,
+    name: String,
+    output: String,
+) -> Builder<MapOnly<M, TextOutput>>
+where
+    M: Mapper<Input = RangeInput, Key = Text, Value = Text>,
+{
+    Job::map(mapper)
+        .input_format(RangeInput::new(u64::from(maps), maps))
+        .map_only()
+        .name(name)
+        .set("mapreduce.map.speculative", "false")
+        .output(output)
 }
 
 /// Microseconds since the epoch, to compare what tasks on one machine or on machines with synchronous clocks saw.

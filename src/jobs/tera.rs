@@ -10,7 +10,7 @@ mod tests;
 mod validate;
 
 pub use files::{Row, RowInput, RowOutput, RowReader, RowWriter, Rows};
-pub use generate::generate;
+pub use generate::{Arguments as GenerateArguments, generate, rows};
 pub use row::{KEY_BYTES, ROW_BYTES, Random, checksum, write_row};
-pub use sort::sort;
-pub use validate::validate;
+pub use sort::{Arguments as SortArguments, sort};
+pub use validate::{Arguments as ValidateArguments, validate};

@@ -131,6 +131,42 @@ fn mrbench_runs_small_jobs_in_a_row() {
     assert!(drawn.matches("class=\"bar reduce").count() >= 6, "two reduces of each");
 }
 
+/// Looks at the figures of a sort of 20,000 rows and their row against the limit.
+fn assert_sorted(figures: &[Value], local: bool) {
+    let one = &figures[0];
+    assert_eq!((figures.len(), one["rows"].as_u64()), (2, Some(20_000)), "{one}");
+    assert_eq!((one["bytes"].as_u64(), one["local"].as_bool()), (Some(2_000_000), Some(local)));
+    assert_eq!(one["sort_s"].as_array().unwrap().len(), 2, "{one}");
+    assert_eq!(one["limit_s"].as_array().unwrap().len(), 2, "{one}");
+    assert!(one["spilled_records"].as_i64().unwrap() >= 20_000, "{one}");
+    let share = one["limit_median_s"].as_f64().unwrap() / one["sort_median_s"].as_f64().unwrap();
+    assert!((one["share_of_limit"].as_f64().unwrap() - share).abs() < 1e-6 && share > 0.0, "{one}");
+    assert_eq!(figures[1]["peer"][0], "key sort in memory", "{}", figures[1]);
+}
+
+#[test]
+fn terasort_sorts_as_a_sort_in_memory_does() {
+    let cluster = TestCluster::start().unwrap();
+    let picture = cluster.scratch().join("run.svg");
+    let sizes = ["terasort", "--rows", "20k", "--maps", "3", "--reduces", "2", "--runs", "2"];
+    let args = [&sizes[..], &["--dir", "/ts", "--timeline", picture.to_str().unwrap()]].concat();
+    assert_sorted(&bench(&cluster, &args), false);
+    let drawn = std::fs::read_to_string(picture).unwrap();
+    assert!(
+        drawn.matches("class=\"bar map").count() >= 12,
+        "three files made, and sorted three times"
+    );
+    assert!(drawn.matches("class=\"bar reduce").count() >= 7, "two of each sort, one that checks");
+    assert!(cluster.hfs_fails(&["ls", "/ts"]).unwrap().contains("/ts"), "nothing is left behind");
+
+    let temp = tempfile::tempdir().unwrap();
+    let args = [&["bench"], &sizes[..], &["--local", "--json"]].concat();
+    let done = hfs_command(&args).env("TMPDIR", temp.path()).output().unwrap();
+    assert!(done.status.success(), "{}", stderr(&done));
+    assert_sorted(&serde_json::from_slice::<Vec<Value>>(&done.stdout).unwrap(), true);
+    assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0, "nothing is left behind");
+}
+
 #[test]
 fn a_cluster_of_its_own_is_gone_afterwards() {
     let temp = tempfile::tempdir().unwrap();
@@ -180,6 +216,13 @@ fn nonsense_is_refused_in_one_sentence_before_anything_starts() {
         (&["mrbench", "--runs", "0"], "--runs"),
         (&["mrbench", "--reduces", "0"], "--reduces"),
         (&["mrbench", "--lines", "100001"], "--lines"),
+        (&["terasort", "--rows", "0"], "--rows"),
+        (&["terasort", "--rows", "5b"], "--rows"),
+        (&["terasort", "--reduces", "0"], "--reduces"),
+        (&["terasort", "--replication", "0"], "--replication"),
+        (&["terasort", "--runs", "0"], "--runs"),
+        (&["terasort", "--local", "--dir", "/x"], "--local"),
+        (&["terasort", "--local", "--timeline", "x.svg"], "--timeline"),
         (&["nnbench", "--maps", "0"], "--maps"),
         (&["nnbench", "--files", "0"], "--files"),
         (&["nnbench", "--bytes", "2g"], "--bytes"),

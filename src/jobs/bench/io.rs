@@ -7,12 +7,11 @@ use std::io::Read as _;
 
 use anyhow::{Context as _, Result, bail};
 use hfs_client::{CreateOptions, blocking};
-use hfs_mapreduce::files::Files;
 use hfs_mapreduce::{Context, Emit, Job, Mapper, RangeInput, Text};
 use serde::{Deserialize, Serialize};
 
-use super::Stopwatch;
 use super::pattern::{Draws, Pattern};
+use super::{Operation as _, Stopwatch, emit_measured, measured_fs, measuring};
 
 /// What is done with the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
@@ -32,16 +31,10 @@ pub enum Operation {
     SkipRead,
 }
 
-impl Operation {
-    /// Whether there must be files already.
-    #[must_use]
-    pub fn needs_files(self) -> bool {
-        self != Self::Write
-    }
+impl super::Operation for Operation {
+    const MAKES: Self = Self::Write;
 
-    /// The word of the command line.
-    #[must_use]
-    pub fn word(self) -> &'static str {
+    fn word(self) -> &'static str {
         match self {
             Self::Write => "write",
             Self::Read => "read",
@@ -107,9 +100,7 @@ impl Mapper for DoIo {
 
     fn map(&mut self, number: u64, out: &mut impl Emit<Text, Text>) -> Result<()> {
         let context = out.context();
-        let Files::Hdfs(fs) = context.files().clone() else {
-            bail!("this job measures a distributed file system; run it without --local");
-        };
+        let fs = measured_fs(context)?;
         let file = format!("{}/test_io_{number}", self.dir);
         let mut run = Run {
             fs: &fs,
@@ -151,7 +142,7 @@ impl Mapper for DoIo {
         }
         let (bytes, calls, nanos) = (run.bytes, run.calls, run.watch.nanos());
         let measured = FileIo { file: file.clone(), bytes, calls, nanos };
-        out.emit(file.as_bytes(), serde_json::to_string(&measured)?.as_bytes())
+        emit_measured(out, &file, &measured)
     }
 }
 
@@ -244,12 +235,6 @@ impl Run<'_> {
 /// When an argument is empty.
 pub fn job(arguments: Arguments) -> Result<Job> {
     let Arguments { operation, files, bytes, buffer, skip, dir, output } = arguments;
-    Job::map(DoIo { operation, bytes, buffer, skip, dir })
-        .input_format(RangeInput::new(u64::from(files), files))
-        .map_only()
-        .name(format!("dfsio {}", operation.word()))
-        // Two attempts at one file would be in each other's way.
-        .set("mapreduce.map.speculative", "false")
-        .output(output)
-        .build()
+    let name = format!("dfsio {}", operation.word());
+    measuring(DoIo { operation, bytes, buffer, skip, dir }, files, name, output).build()
 }

@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use hfs_client::{CreateOptions, blocking};
-use hfs_mapreduce::files::Files;
 use hfs_mapreduce::{Context, Emit, Job, Mapper, RangeInput, Text};
 use serde::{Deserialize, Serialize};
 
-use super::{Stopwatch, epoch_us};
+use super::{Operation as _, Stopwatch, emit_measured, epoch_us, measured_fs, measuring};
 
 /// Operations of one map that may fail before it gives up (`NNBench`'s number).
 const ERRORS_MAX: u64 = 1000;
@@ -36,10 +35,11 @@ pub enum Operation {
     Delete,
 }
 
-impl Operation {
-    /// The word of the command line, which is that of Hadoop's.
-    #[must_use]
-    pub fn word(self) -> &'static str {
+impl super::Operation for Operation {
+    const MAKES: Self = Self::CreateWrite;
+
+    /// Hadoop's word.
+    fn word(self) -> &'static str {
         match self {
             Self::CreateWrite => "create_write",
             Self::OpenRead => "open_read",
@@ -126,15 +126,12 @@ impl Mapper for DoNames {
 
     fn map(&mut self, number: u64, out: &mut impl Emit<Text, Text>) -> Result<()> {
         let context = out.context();
-        let Files::Hdfs(fs) = context.files().clone() else {
-            bail!("this job measures a namenode; run it without --local");
-        };
+        let fs = measured_fs(context)?;
         let late = !self.wait(context);
         let mut measured = MapNames { late, start_us: epoch_us(), ..MapNames::default() };
         self.run(number, &fs, context, &mut measured);
         measured.end_us = epoch_us();
-        let name = format!("map {number}");
-        out.emit(name.as_bytes(), serde_json::to_string(&measured)?.as_bytes())
+        emit_measured(out, &format!("map {number}"), &measured)
     }
 }
 
@@ -255,13 +252,9 @@ pub fn job(arguments: Arguments) -> Result<Job> {
     let Arguments { operation, maps, files, bytes, block_size, replication, .. } = arguments;
     let Arguments { read, renamed, start_us, dir, output, .. } = arguments;
     let options = CreateOptions { replication, block_size, ..CreateOptions::overwrite() };
-    Job::map(DoNames { operation, files, bytes, options, read, renamed, start_us, dir })
-        .input_format(RangeInput::new(u64::from(maps), maps))
-        .map_only()
-        .name(format!("nnbench {}", operation.word()))
+    let mapper = DoNames { operation, files, bytes, options, read, renamed, start_us, dir };
+    measuring(mapper, maps, format!("nnbench {}", operation.word()), output)
         // A second attempt would find the names as the first has left them.
-        .set("mapreduce.map.speculative", "false")
         .set(hfs_mapreduce::conf::MAX_ATTEMPTS, "1")
-        .output(output)
         .build()
 }

@@ -4,8 +4,8 @@ use anyhow::Result;
 use hfs_mapreduce::{Context, Emit, Job, Mapper, RangeInput, Reducer, Text, Values, hash};
 use serde::{Deserialize, Serialize};
 
-use super::epoch_us;
 use super::pattern::Draws;
+use super::{emit_measured, epoch_us};
 
 /// The counters' group.
 pub const GROUP: &str = "Shuffle bench";
@@ -122,8 +122,7 @@ impl Reducer<Text, Text> for CountRecords {
         let context = out.context();
         context.increment(GROUP, SEEN, self.seen.records as i64);
         context.increment(GROUP, SEEN_SUM, self.sum);
-        let name = format!("reduce {}", self.seen.partition);
-        out.emit(name.as_bytes(), serde_json::to_string(&self.seen)?.as_bytes())
+        emit_measured(out, &format!("reduce {}", self.seen.partition), &self.seen)
     }
 }
 

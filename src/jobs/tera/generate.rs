@@ -23,7 +23,10 @@ pub struct Arguments {
 }
 
 /// Reads a number with one of Hadoop's four letters behind it.
-fn rows(text: &str) -> Result<u64> {
+///
+/// # Errors
+/// When it is none, or more than 64 bits hold.
+pub fn rows(text: &str) -> Result<u64> {
     let (digits, unit) = match text.char_indices().last() {
         Some((at, 'k')) => (&text[..at], 1_000),
         Some((at, 'm')) => (&text[..at], 1_000_000),
