@@ -91,6 +91,10 @@ pub struct Config {
     #[arg(long, value_parser = parse_duration, default_value = "60s")]
     #[serde(with = "duration")]
     pub commit_timeout: Duration,
+    /// Jobs may write to this machine's files (file:///). For clusters whose nodes share a directory, or are
+    /// one machine: output is put in place with this process's own rights.
+    #[arg(long)]
+    pub local_output: bool,
     /// How many ended jobs can still be asked about.
     #[arg(long, default_value_t = Config::default().keep_jobs)]
     pub keep_jobs: usize,
@@ -119,6 +123,7 @@ impl Default for Config {
             blacklist_jobs: 3,
             blacklist_time: Duration::from_secs(600),
             commit_timeout: Duration::from_secs(60),
+            local_output: false,
             keep_jobs: 200,
         }
     }

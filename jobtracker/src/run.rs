@@ -23,8 +23,8 @@ use crate::front::{MESSAGE_BYTES_MAX, jobs, web, workers};
 use crate::history::{self, Start, Writer};
 use crate::job::replay::{self, Outcome};
 use crate::scheduler::{Action, EndedJob, Now, Scheduler};
-use crate::tracker::hdfs::Hdfs;
 use crate::tracker::store::Store;
+use crate::tracker::systems::Systems;
 use crate::tracker::{Counts, DrainedFile, Edges, Tracker};
 
 /// Runs a jobtracker until `shutdown`. Jobs that an earlier one left unfinished go on.
@@ -52,7 +52,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     scheduler.restore_drained(drained.read().map_err(anyhow::Error::msg)?);
     let restored = restore(&config, &jobs_dir, &*clock, &history, &mut scheduler)?;
 
-    let store: Arc<dyn Store> = Arc::new(Hdfs::default());
+    let store: Arc<dyn Store> = Arc::new(Systems::new(config.local_output));
     let mut registry = metrics::registry("jobtracker");
     let counts = Counts::new(&mut registry);
     let edges = Edges {

@@ -21,7 +21,7 @@ use hfs_client::{FsUrl, localize};
 use crate::conf::{self, Conf};
 
 pub(crate) use here::localize_here;
-pub(crate) use submit::{forget, submit_items, upload_dir};
+pub(crate) use submit::{forget, is_staged, submit_items, upload_dir};
 pub(crate) use working_dir::WorkingDir;
 
 /// Where an item lies before the job runs.

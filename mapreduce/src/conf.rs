@@ -9,6 +9,8 @@ mod deprecated;
 
 pub use deprecated::current_name;
 
+/// The file system that paths without one mean (`fs.defaultFS`).
+pub const DEFAULT_FS: &str = "fs.defaultFS";
 /// Memory for sorting and merging, MiB (`mapreduce.task.io.sort.mb`).
 pub const SORT_MB: &str = "mapreduce.task.io.sort.mb";
 /// Memory in which a local run keeps map output instead of files, MiB: by default a quarter of what the machine has
@@ -28,6 +30,13 @@ pub const SPLIT_MIN_BYTES: &str = "mapreduce.input.fileinputformat.split.minsize
 pub const SPLIT_MAX_BYTES: &str = "mapreduce.input.fileinputformat.split.maxsize";
 /// Descend into directories of input directories (`...input.dir.recursive`).
 pub const INPUT_RECURSIVE: &str = "mapreduce.input.fileinputformat.input.dir.recursive";
+/// The file that the task reads from, with its file system in front; set by the engine
+/// (`mapreduce.map.input.file`).
+pub const MAP_INPUT_FILE: &str = "mapreduce.map.input.file";
+/// Where the range that the task reads begins in it, bytes (`mapreduce.map.input.start`).
+pub const MAP_INPUT_START: &str = "mapreduce.map.input.start";
+/// The bytes of that range (`mapreduce.map.input.length`).
+pub const MAP_INPUT_LENGTH: &str = "mapreduce.map.input.length";
 /// Lines of more bytes are left out (`mapreduce.input.linerecordreader.line.maxlength`).
 pub const LINE_MAX_BYTES: &str = "mapreduce.input.linerecordreader.line.maxlength";
 /// Between key and value of a line (`mapreduce.input.keyvaluelinerecordreader.key.value.separator`).

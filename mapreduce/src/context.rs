@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use parking_lot::Mutex;
 
-use crate::conf::Conf;
+use crate::conf::{Conf, MAP_INPUT_FILE, MAP_INPUT_LENGTH, MAP_INPUT_START};
 use crate::counters::{CounterId, Counters, JobCounter, Limits, TaskCounter};
 use crate::files::Files;
 use crate::input::{CurrentSplit, FileSplit};
@@ -153,13 +153,14 @@ impl Context {
             shared,
             published: Instant::now(),
             outputs: NamedOutputs::default(),
-            files: Files::Local,
+            files: Files::local(),
             working_dir: PathBuf::new(),
             input: CurrentSplit::default(),
         }
     }
 
-    /// The job's configuration.
+    /// The job's configuration; in a map with the file range that it reads ([`conf::MAP_INPUT_FILE`](crate::conf::MAP_INPUT_FILE) and so on),
+    /// as [`Context::input_split`] has it.
     #[must_use]
     pub fn conf(&self) -> &Conf {
         &self.conf
@@ -208,6 +209,15 @@ impl Context {
 
     pub(crate) fn reads(&mut self, input: CurrentSplit) {
         self.input = input;
+    }
+
+    /// Puts the range that the task reads into its configuration, where programs of Hadoop look for it.
+    pub(crate) fn came_to(&mut self, split: &FileSplit) {
+        let file = self.files.qualified(&split.path);
+        let conf = Arc::make_mut(&mut self.conf);
+        conf.set(MAP_INPUT_FILE, file);
+        conf.set(MAP_INPUT_START, split.start.to_string());
+        conf.set(MAP_INPUT_LENGTH, split.length.to_string());
     }
 
     /// The attempt, as `attempt_..._m_..._n`.

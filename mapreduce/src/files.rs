@@ -1,33 +1,70 @@
-//! The file system of a job: HDFS, or this machine's files in a local run.
+//! The file systems of a job. A plain path is one of its default file system; `hdfs://host:port/path`
+//! and `file:///path` name another one, so that a job can read from one and write to another.
 
 mod glob;
 mod local;
+mod open;
+mod system;
+mod url;
 
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use hfs_client::{CreateOptions, FsUrl, MappedRange, blocking};
-use memmap2::Mmap;
+use hfs_client::{Authority, ClientConfig, FsUrl, blocking};
+use parking_lot::Mutex;
 
-use crate::compress::{Codec, Encoder};
+use crate::conf::Conf;
+use crate::counters::TaskCounter;
+use system::System;
+use url::Url;
 
-/// Compressed bytes gathered before they are written.
-const COMPRESSED_BUFFER_BYTES: usize = 1 << 20;
+pub use open::{InputFile, MappedPart, OutputFile};
+pub(crate) use url::is_url;
 
-/// Where a job reads and writes.
-#[derive(Debug, Clone)]
-pub enum Files {
-    /// This machine's files.
-    Local,
-    /// A connected HDFS.
-    Hdfs(blocking::FileSystem),
+/// Where a job reads and writes: its default file system, and every other that its paths name, which
+/// is connected to when it is first used. Cheap to clone; clones share the connections.
+///
+/// Paths that come back from here ([`FileInfo::path`]) can be given to it again: they are plain
+/// for the default file system and URLs for others.
+#[derive(Clone)]
+pub struct Files {
+    default: System,
+    others: Arc<Others>,
+}
+
+/// The file systems beside the default one.
+struct Others {
+    /// How to connect; `None`: as the environment says.
+    config: Option<ClientConfig>,
+    connected: Mutex<BTreeMap<String, System>>,
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Files").field(&self.default).finish()
+    }
+}
+
+/// A path, in the file system that has it.
+struct Found<'a> {
+    system: System,
+    path: &'a str,
+    /// What makes a path of this file system one of [`Files`]; empty for the default one's.
+    prefix: String,
+}
+
+impl Found<'_> {
+    fn info(&self, info: FileInfo) -> FileInfo {
+        FileInfo { path: format!("{}{}", self.prefix, info.path), ..info }
+    }
 }
 
 /// A file or directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileInfo {
-    /// The absolute path.
+    /// The absolute path, with its file system in front unless that is the default one.
     pub path: String,
     /// Whether it is a directory.
     pub is_dir: bool,
@@ -70,15 +107,95 @@ impl From<hfs_client::FileStatus> for FileInfo {
 }
 
 impl Files {
+    /// Plain paths are this machine's files.
+    #[must_use]
+    pub fn local() -> Self {
+        Self::new(System::Local, None)
+    }
+
+    /// As [`Files::local`]; other file systems are reached with these settings.
+    #[must_use]
+    pub fn local_with(config: ClientConfig) -> Self {
+        Self::new(System::Local, Some(config))
+    }
+
+    /// Plain paths are those of a connected HDFS, whose settings and user are also those for other file
+    /// systems.
+    #[must_use]
+    pub fn of_hdfs(fs: blocking::FileSystem) -> Self {
+        let config = fs.inner().config().clone();
+        Self::new(System::Hdfs(fs), Some(config))
+    }
+
+    fn new(default: System, config: Option<ClientConfig>) -> Self {
+        Self { default, others: Arc::new(Others { config, connected: Mutex::default() }) }
+    }
+
+    /// The default file system, if it is an HDFS.
+    #[must_use]
+    pub fn hdfs(&self) -> Option<&blocking::FileSystem> {
+        match &self.default {
+            System::Hdfs(fs) => Some(fs),
+            System::Local => None,
+        }
+    }
+
+    /// The file system that has `path`.
+    fn find<'a>(&self, path: &'a str) -> Result<Found<'a>> {
+        let default =
+            |path| Ok(Found { system: self.default.clone(), path, prefix: String::new() });
+        let Some(url) = Url::parse(path) else { return default(path) };
+        if self.is_default(&url)? {
+            return default(url.path);
+        }
+        let prefix = prefix(&url)?;
+        if url.is("file") {
+            return Ok(Found { system: System::Local, path: url.path, prefix });
+        }
+        let mut connected = self.others.connected.lock();
+        let system = match connected.get(&prefix) {
+            Some(system) => system.clone(),
+            None => {
+                let system = self.connect(&prefix)?;
+                connected.insert(prefix.clone(), system.clone());
+                system
+            }
+        };
+        Ok(Found { system, path: url.path, prefix })
+    }
+
+    fn connect(&self, prefix: &str) -> Result<System> {
+        let config = match &self.others.config {
+            Some(config) => config.clone(),
+            None => ClientConfig::load()?,
+        };
+        // A URL needs a path where it has no authority.
+        let fs = blocking::FileSystem::connect(format!("{prefix}/").as_str(), config)
+            .with_context(|| format!("the file system {prefix} can't be used"))?;
+        Ok(System::Hdfs(fs))
+    }
+
+    /// Whether a URL means the default file system.
+    fn is_default(&self, url: &Url<'_>) -> Result<bool> {
+        Ok(match &self.default {
+            System::Local => url.is("file"),
+            System::Hdfs(fs) if url.is("hdfs") => {
+                url.authority.is_empty()
+                    || fs.url().authority().is_some_and(|own| {
+                        Authority::parse(url.authority).is_ok_and(|named| same(own, &named))
+                    })
+            }
+            System::Hdfs(_) => false,
+        })
+    }
+
     /// What is at `path`, if anything.
     ///
     /// # Errors
     /// When the file system can't say.
     pub fn status(&self, path: &str) -> Result<Option<FileInfo>> {
-        match self {
-            Self::Local => local::status(path),
-            Self::Hdfs(fs) => Ok(fs.try_status(path)?.map(FileInfo::from)),
-        }
+        let found = self.find(path)?;
+        Ok(found.system.status(found.path)?.map(|info| found.info(info)))
     }
 
     /// The entries of a directory, by name.
@@ -86,12 +203,9 @@ impl Files {
     /// # Errors
     /// When `path` is not a directory that can be read.
     pub fn list(&self, path: &str) -> Result<Vec<FileInfo>> {
-        let mut entries = match self {
-            Self::Local => local::list(path)?,
-            Self::Hdfs(fs) => fs.list(path)?.into_iter().map(FileInfo::from).collect(),
-        };
-        entries.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(entries)
+        let found = self.find(path)?;
+        let entries = found.system.list(found.path)?;
+        Ok(entries.into_iter().map(|info| found.info(info)).collect())
     }
 
     /// What a pattern with `*`, `?`, `[...]` or `{a,b}` matches; a path without these is itself.
@@ -99,14 +213,25 @@ impl Files {
     /// # Errors
     /// When nothing matches.
     pub fn glob(&self, pattern: &str) -> Result<Vec<FileInfo>> {
-        let found = match self.status(pattern)? {
-            Some(info) => vec![info],
-            None => glob::expand(self, pattern)?,
-        };
-        if found.is_empty() {
+        let matching = self.matching(pattern)?;
+        if matching.is_empty() {
             bail!("the input {pattern} does not exist; check the path and the file system");
         }
-        Ok(found)
+        Ok(matching)
+    }
+
+    /// As [`Files::glob`]; nothing is no error.
+    ///
+    /// # Errors
+    /// When the file system can't say, or the pattern is too large.
+    pub fn matching(&self, pattern: &str) -> Result<Vec<FileInfo>> {
+        let pattern = &self.resolve(pattern)?;
+        let found = self.find(pattern)?;
+        let matching = match found.system.status(found.path)? {
+            Some(info) => vec![info],
+            None => glob::expand(&found.system, found.path)?,
+        };
+        Ok(matching.into_iter().map(|info| found.info(info)).collect())
     }
 
     /// Who holds the blocks of a file.
@@ -114,19 +239,8 @@ impl Files {
     /// # Errors
     /// When the file system can't say.
     pub fn block_hosts(&self, file: &FileInfo) -> Result<Vec<BlockHosts>> {
-        match self {
-            Self::Local => Ok(Vec::new()),
-            Self::Hdfs(fs) => Ok(fs
-                .block_locations(&file.path, 0, file.length)?
-                .into_iter()
-                .map(|block| BlockHosts {
-                    offset: block.offset,
-                    length: block.length,
-                    hosts: block.hosts,
-                    racks: block.racks,
-                })
-                .collect()),
-        }
+        let found = self.find(&file.path)?;
+        found.system.block_hosts(found.path, file.length)
     }
 
     /// Opens a file for reading.
@@ -134,13 +248,8 @@ impl Files {
     /// # Errors
     /// When it does not exist or may not be read.
     pub fn open(&self, path: &str) -> Result<InputFile> {
-        match self {
-            Self::Local => local::open(path),
-            Self::Hdfs(fs) => {
-                let reader = fs.open(path)?;
-                Ok(InputFile { length: reader.len(), kind: InputKind::Hdfs(Box::new(reader)) })
-            }
-        }
+        let found = self.find(path)?;
+        found.system.open(found.path)
     }
 
     /// Creates a file with its missing parents, replacing what an earlier try has left.
@@ -148,13 +257,8 @@ impl Files {
     /// # Errors
     /// When it can't be created.
     pub fn create(&self, path: &str) -> Result<OutputFile> {
-        match self {
-            Self::Local => local::create(path),
-            Self::Hdfs(fs) => {
-                let writer = fs.create(path, &CreateOptions::overwrite())?;
-                Ok(OutputFile::new(OutputKind::Hdfs(Box::new(writer))))
-            }
-        }
+        let found = self.find(path)?;
+        found.system.create(found.path)
     }
 
     /// Makes a directory and its missing parents.
@@ -162,23 +266,26 @@ impl Files {
     /// # Errors
     /// When it can't be made.
     pub fn mkdirs(&self, path: &str) -> Result<()> {
-        match self {
-            Self::Local => std::fs::create_dir_all(path)
-                .with_context(|| format!("the directory {path} can't be made")),
-            Self::Hdfs(fs) => Ok(fs.mkdirs(path, None)?),
-        }
+        let found = self.find(path)?;
+        found.system.mkdirs(found.path)
     }
 
-    /// Renames; the target must not exist.
+    /// Renames within a file system; the target must not exist.
     ///
     /// # Errors
     /// When it can't be renamed.
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
-        match self {
-            Self::Local => std::fs::rename(from, to)
-                .with_context(|| format!("{from} can't be renamed to {to}")),
-            Self::Hdfs(fs) => Ok(fs.rename2(from, to, false)?),
+        let (from, to) = (self.find(from)?, self.find(to)?);
+        if from.prefix != to.prefix {
+            bail!(
+                "{}{} and {}{} are in different file systems; a rename can't move between them",
+                from.prefix,
+                from.path,
+                to.prefix,
+                to.path
+            );
         }
+        from.system.rename(from.path, to.path)
     }
 
     /// Removes a file or a whole directory, if it is there.
@@ -186,238 +293,151 @@ impl Files {
     /// # Errors
     /// When it can't be removed.
     pub fn remove(&self, path: &str) -> Result<()> {
-        match self {
-            Self::Local => local::remove(path),
-            Self::Hdfs(fs) => {
-                fs.delete(path, true)?;
-                Ok(())
-            }
-        }
+        let found = self.find(path)?;
+        found.system.remove(found.path)
     }
 
-    /// Where it is, without a path: `hdfs://host:port`, or `file://`.
+    /// Where the default file system is, without a path: `hdfs://host:port`, or `file://`.
     #[must_use]
     pub fn url(&self) -> String {
-        match self {
-            Self::Local => "file://".to_owned(),
-            Self::Hdfs(fs) => fs.url().with_path("/").to_string().trim_end_matches('/').to_owned(),
-        }
+        self.default.url()
     }
 
-    /// A path as this file system has it: `hdfs://host:port/x` and `file:///x` become `/x` where they
-    /// mean this file system, and a path that is not absolute is one in the user's home directory of
-    /// an HDFS.
+    /// A path with its file system in front, as Hadoop writes it: local files have no authority, not
+    /// even an empty one.
+    #[must_use]
+    pub fn qualified(&self, path: &str) -> String {
+        let (url, path) = match path.strip_prefix("file://") {
+            Some(path) => ("file://".to_owned(), path),
+            None if is_url(path) => return path.to_owned(),
+            None => (self.default.url(), path),
+        };
+        format!("{}{path}", url.trim_end_matches("//"))
+    }
+
+    /// A path as [`FileInfo::path`] has it: a URL of the default file system becomes a plain path, one of
+    /// another file system is written in one way, and a path that is not absolute is one in the
+    /// user's home directory of an HDFS.
     ///
     /// # Errors
-    /// When it is a path of another file system.
+    /// When there is no file system of this kind.
     pub fn resolve(&self, path: &str) -> Result<String> {
-        let local = path.strip_prefix("file:").map(|path| path.trim_start_matches('/'));
-        match (self, local) {
-            (Self::Local, Some(path)) => Ok(format!("/{path}")),
-            (Self::Local, None) if FsUrl::is_url(path) => {
-                bail!("{path} is in an HDFS, but this job runs over local files; name it with --fs")
+        match (Url::parse(path), &self.default) {
+            (Some(url), _) if self.is_default(&url)? => Ok(url.path.to_owned()),
+            (Some(url), _) => Ok(format!("{}{}", prefix(&url)?, url.path)),
+            (None, System::Hdfs(fs)) if !path.starts_with('/') && !path.is_empty() => {
+                Ok(format!("/user/{}/{path}", fs.inner().config().user))
             }
-            (Self::Local, None) => Ok(path.to_owned()),
-            (Self::Hdfs(fs), Some(path)) => {
-                bail!("/{path} is a file of this machine; put it into {} first", fs.url())
-            }
-            (Self::Hdfs(fs), None) if FsUrl::is_url(path) => {
-                let url: FsUrl = path.parse()?;
-                if url.authority().is_some_and(|named| Some(named) != fs.url().authority()) {
-                    bail!("{path} is not in the job's file system {}", fs.url());
-                }
-                Ok(url.path().to_owned())
-            }
-            (Self::Hdfs(_), None) if path.starts_with('/') || path.is_empty() => {
-                Ok(path.to_owned())
-            }
-            (Self::Hdfs(fs), None) => Ok(format!("/user/{}/{path}", fs.inner().config().user)),
+            (None, _) => Ok(path.to_owned()),
         }
     }
 
-    /// Whether bytes are counted as HDFS's (`HDFS_BYTES_READ`) or as local ones.
-    #[must_use]
-    pub fn is_hdfs(&self) -> bool {
-        matches!(self, Self::Hdfs(_))
-    }
-}
-
-enum InputKind {
-    Local(Arc<Mmap>),
-    Hdfs(Box<blocking::FileReader>),
-}
-
-/// A file open for reading at any position.
-pub struct InputFile {
-    length: u64,
-    kind: InputKind,
-}
-
-/// Part of a file that lies in memory without having been copied.
-pub struct MappedPart(MappedKind);
-
-enum MappedKind {
-    Local { map: Arc<Mmap>, from: usize, length: usize },
-    Replica(MappedRange),
-}
-
-impl InputFile {
-    /// Bytes of the file.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        self.length
-    }
-
-    /// Whether the file has no bytes.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
-    /// Fills `buffer` from `position` on; fewer bytes only at the end of the file.
-    ///
-    /// # Errors
-    /// When no replica can be read.
-    pub fn read_at(&self, position: u64, buffer: &mut [u8]) -> Result<usize> {
-        match &self.kind {
-            InputKind::Local(map) => {
-                // The map of an empty file has a byte all the same.
-                let end = usize::try_from(self.length).unwrap_or(map.len()).min(map.len());
-                let rest = usize::try_from(position).ok().and_then(|at| map.get(at..end));
-                let rest = rest.unwrap_or_default();
-                let bytes = rest.len().min(buffer.len());
-                buffer[..bytes].copy_from_slice(&rest[..bytes]);
-                Ok(bytes)
-            }
-            InputKind::Hdfs(reader) => {
-                if position >= self.length {
-                    return Ok(0);
-                }
-                Ok(reader.read_at(position, buffer)?)
-            }
-        }
-    }
-
-    /// Maps a range, or the front of it, if its bytes lie on this machine.
-    ///
-    /// # Errors
-    /// When the file system can't say where the bytes lie.
-    pub fn map(&self, position: u64, length: u64) -> Result<Option<MappedPart>> {
-        match &self.kind {
-            InputKind::Local(map) => {
-                let from = usize::try_from(position).unwrap_or(usize::MAX).min(map.len());
-                let length = usize::try_from(length).unwrap_or(usize::MAX).min(map.len() - from);
-                Ok(Some(MappedPart(MappedKind::Local { map: Arc::clone(map), from, length })))
-            }
-            InputKind::Hdfs(reader) => {
-                let mapped = reader.map_range(position, length)?;
-                Ok(mapped.map(|range| MappedPart(MappedKind::Replica(range))))
-            }
+    /// The counters of bytes read from and written to the file system of a path.
+    pub(crate) fn counters(&self, path: &str) -> (TaskCounter, TaskCounter) {
+        match Url::parse(path) {
+            None => self.default.counters(),
+            Some(url) if url.is("file") => System::Local.counters(),
+            Some(_) => (TaskCounter::HdfsBytesRead, TaskCounter::HdfsBytesWritten),
         }
     }
 }
 
-impl MappedPart {
-    /// Bytes of the part.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match &self.0 {
-            MappedKind::Local { length, .. } => *length,
-            MappedKind::Replica(range) => range.len(),
+/// The settings of a client for a job: those of the environment, then the job's own `dfs.` and `fs.`
+/// properties.
+///
+/// # Errors
+/// When one can't be used.
+pub(crate) fn client_config<'a>(
+    properties: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<ClientConfig> {
+    let mut config = ClientConfig::load()?;
+    for (name, value) in properties {
+        if name.starts_with("dfs.") || name.starts_with("fs.") {
+            config.set(name, value)?;
         }
     }
-
-    /// Whether the part is empty.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Some of its bytes, verified.
-    ///
-    /// # Errors
-    /// When they do not match their checksums: read them with [`InputFile::read_at`], which takes
-    /// another replica.
-    pub fn slice(&self, part: std::ops::Range<usize>) -> Result<&[u8]> {
-        match &self.0 {
-            MappedKind::Local { map, from, length } => {
-                if part.start > part.end || part.end > *length {
-                    bail!("{part:?} is not a part of the {length} bytes mapped");
-                }
-                Ok(&map[from + part.start..from + part.end])
-            }
-            MappedKind::Replica(range) => Ok(range.slice(part)?),
-        }
-    }
+    Ok(config)
 }
 
-enum OutputKind {
-    Local(std::fs::File, String),
-    Hdfs(Box<blocking::FileWriter>),
+/// The settings of a client for a job with this configuration; see [`client_config`].
+pub(crate) fn client_config_of(conf: &Conf) -> Result<ClientConfig> {
+    client_config(conf.iter())
 }
 
-/// A file open for writing. It counts only after [`OutputFile::close`].
-pub struct OutputFile {
-    kind: OutputKind,
-    /// Bytes of the file so far.
-    length: u64,
-    encoder: Option<Box<Encoder>>,
+/// What stands in front of the paths of a URL's file system.
+fn prefix(url: &Url<'_>) -> Result<String> {
+    if url.is("file") {
+        return Ok("file://".to_owned());
+    }
+    if !url.is("hdfs") {
+        bail!(
+            "{}://{}{} is in no file system that this program knows; it knows hdfs:// and file://",
+            url.scheme,
+            url.authority,
+            url.path
+        );
+    }
+    if url.authority.is_empty() {
+        // `fs.defaultFS` of the configuration, when the job's own default is another one.
+        return Ok("hdfs://".to_owned());
+    }
+    let url = FsUrl::new(Some(Authority::parse(url.authority)?), "/");
+    Ok(url.to_string().trim_end_matches('/').to_owned())
 }
 
-impl OutputFile {
-    fn new(kind: OutputKind) -> Self {
-        Self { kind, length: 0, encoder: None }
+/// Whether two authorities are one: a port that is not written is the default one.
+fn same(a: &Authority, b: &Authority) -> bool {
+    (&a.host, a.port_or_default()) == (&b.host, b.port_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_url_of_local_files_is_a_plain_path_where_those_are_the_default() {
+        let files = Files::local();
+        for (path, resolved) in [
+            ("/a", "/a"),
+            ("a/b", "a/b"),
+            ("file:///a/b", "/a/b"),
+            ("file:/a", "/a"),
+            ("FILE:///a", "/a"),
+            ("HDFS://NN:9000/x", "hdfs://NN:9000/x"),
+            ("hdfs://nn", "hdfs://nn/"),
+            ("hdfs:///x", "hdfs:///x"),
+        ] {
+            assert_eq!(files.resolve(path).unwrap(), resolved, "{path}");
+        }
+        let error = files.resolve("gopher://h/x").unwrap_err().to_string();
+        assert!(error.contains("gopher://h/x") && error.contains("hdfs://"), "{error}");
+        assert!(files.resolve("hdfs://h:port/x").is_err());
     }
 
-    /// The same file, compressed. Nothing may have been written before.
-    #[must_use]
-    pub fn compressed(self, codec: Codec) -> Self {
-        Self { encoder: Some(Box::new(Encoder::new(codec))), ..self }
+    #[test]
+    fn local_files_are_found_by_path_and_by_url() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = dir.path().to_str().unwrap();
+        let url = format!("file://{plain}");
+        let files = Files::local();
+        let mut file = files.create(&format!("{url}/x/a")).unwrap();
+        file.write_all(b"abc").unwrap();
+        file.close().unwrap();
+        files.rename(&format!("{url}/x"), &format!("{plain}/y")).unwrap();
+        let found = files.glob(&format!("{url}/*/a")).unwrap();
+        assert_eq!(found[0].path, format!("{plain}/y/a"));
+        assert_eq!(found, files.list(&format!("{plain}/y")).unwrap());
+        assert_eq!(files.qualified(&found[0].path), format!("file:{plain}/y/a"));
+        let error = files.rename(&format!("{plain}/y"), "hdfs://127.0.0.1:1/y").unwrap_err();
+        assert!(format!("{error:#}").contains("127.0.0.1:1"), "{error:#}");
     }
 
-    /// Appends bytes.
-    ///
-    /// # Errors
-    /// When they can't be written.
-    pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
-        let Some(encoder) = &mut self.encoder else { return self.append(bytes) };
-        encoder.write(bytes)?;
-        if encoder.compressed().len() < COMPRESSED_BUFFER_BYTES {
-            return Ok(());
-        }
-        let mut compressed = std::mem::take(encoder.compressed());
-        self.append(&compressed)?;
-        if let Some(encoder) = &mut self.encoder {
-            // The same memory for what comes.
-            compressed.clear();
-            *encoder.compressed() = compressed;
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.length += bytes.len() as u64;
-        match &mut self.kind {
-            OutputKind::Local(file, path) => file
-                .write_all(bytes)
-                .with_context(|| format!("the file {path} can't be written; is the disk full?")),
-            OutputKind::Hdfs(writer) => Ok(writer.write_all(bytes)?),
-        }
-    }
-
-    /// Makes the file whole; says how many bytes it has.
-    ///
-    /// # Errors
-    /// When its last bytes can't be written.
-    pub fn close(mut self) -> Result<u64> {
-        if let Some(encoder) = self.encoder.take() {
-            let rest = encoder.finish()?;
-            self.append(&rest)?;
-        }
-        match self.kind {
-            OutputKind::Local(..) => {}
-            OutputKind::Hdfs(writer) => writer.close()?,
-        }
-        Ok(self.length)
+    #[test]
+    fn bytes_are_counted_by_the_file_system_of_their_path() {
+        let files = Files::local();
+        assert_eq!(files.counters("/x").0, TaskCounter::FileBytesRead);
+        assert_eq!(files.counters("file:///x").1, TaskCounter::FileBytesWritten);
+        assert_eq!(files.counters("hdfs://nn/x").0, TaskCounter::HdfsBytesRead);
     }
 }

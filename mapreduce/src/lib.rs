@@ -23,7 +23,8 @@
 //! | `CombineFileInputFormat` | every input of files packs small ones into common splits |
 //! | `SequenceFileInputFormat`, `SequenceFileOutputFormat`, `Writable` | [`SequenceFileInput`], [`SequenceFileOutput`], [`Writable`] |
 //! | compressed input, compressed output | [`Codec`], [`Builder::compress_output`] |
-//! | `mapreduce.map.input.file` | [`Context::input_split`] |
+//! | inputs and outputs of other file systems | paths with their file system in front: `hdfs://host:port/x`, `file:///x` ([`files::Files`]) |
+//! | `mapreduce.map.input.file` | [`Context::input_split`], and the property ([`conf::MAP_INPUT_FILE`]) |
 //! | `MultipleInputs`, `MultipleOutputs`, `NullOutputFormat` | [`Both`], [`NamedOutput`], [`NullOutput`] |
 //! | distributed cache, `-files`, `-archives` | [`Builder::cache_file`], [`Builder::cache_archive`], [`Context::cached`] |
 //! | joins | [`Job::join`] on the reduce side, [`BroadcastTable`] on the map side |
@@ -58,6 +59,7 @@ pub mod streaming;
 pub mod submit;
 mod task;
 pub mod testing;
+mod text_form;
 mod values;
 mod words;
 mod writable;
@@ -99,6 +101,7 @@ pub use sequence::{
     SequenceFileInput, SequenceFileOutput, SequenceFileReader, SequenceFileWriter, SequenceRecords,
 };
 pub use several::{Both, BothInput, Side, Source};
+pub use text_form::read_as_text;
 pub use values::Values;
 pub use words::{Words, words};
 pub use writable::Writable;

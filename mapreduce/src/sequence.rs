@@ -4,10 +4,12 @@
 //! The mark stands between records every now and then (or before each block), behind a length of -1, so
 //! that a reader can begin anywhere: it looks for the next mark. `docs/formats.md` has the bytes.
 
+mod as_text;
 mod header;
 mod input;
 mod output;
 
+pub(crate) use as_text::records_as_text;
 pub use input::{SequenceFileInput, SequenceFileReader, SequenceRecords};
 pub use output::{SequenceFileOutput, SequenceFileWriter};
 

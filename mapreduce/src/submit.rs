@@ -16,7 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::cache;
 use crate::conf;
-use crate::files::Files;
+use crate::files::{Files, is_url};
 use crate::job::{Job, Plan};
 use crate::local::{check_output, staging_dir};
 use crate::task::attempt::sort_bytes;
@@ -45,8 +45,8 @@ const WATCH_PAUSE: Duration = Duration::from_secs(1);
 pub struct Submission {
     /// The job's file system, `hdfs://host:port`.
     pub fs_url: String,
-    /// The same, connected.
-    pub fs: blocking::FileSystem,
+    /// The same, connected, and the way to others that the job names.
+    pub files: Files,
     /// Who submits.
     pub user: String,
     /// The program that tasks run.
@@ -62,22 +62,22 @@ impl Submission {
     /// # Errors
     /// When the output exists, the input does not, or the file system can't be used.
     pub fn prepare(&self, job: &Job, workers: u32) -> Result<SubmitRequest> {
-        let files = Files::Hdfs(self.fs.clone());
+        let files = &self.files;
         let output = job.settings.output.trim_end_matches('/');
-        if !output.is_empty() && !output.starts_with('/') {
+        if !output.is_empty() && !output.starts_with('/') && !is_url(output) {
             bail!("the output directory '{output}' must be an absolute path");
         }
-        check_output(&files, output)?;
-        let Plan { splits, reduces, conf } = job.plan(&files, workers.max(1), None)?;
+        check_output(files, output)?;
+        let Plan { splits, reduces, conf } = job.plan(files, workers.max(1), None)?;
         let (program_path, program_sha256) = self.upload()?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let unique = format!("{}_{}", since.as_nanos(), std::process::id());
         let staging_dir = staging_dir(output, &unique);
         let upload_dir = cache::upload_dir(&staging_dir, &unique);
-        let cache = cache::submit_items(&conf, &self.fs, &upload_dir).inspect_err(|_| {
+        let cache = cache::submit_items(&conf, self.hdfs()?, &upload_dir).inspect_err(|_| {
             // What was brought before the error has no job that would take it along.
-            let made = if staging_dir.is_empty() { &upload_dir } else { &staging_dir };
-            let _ = self.fs.delete(made, true);
+            let made = if cache::is_staged(&staging_dir) { &staging_dir } else { &upload_dir };
+            let _ = files.remove(made);
         })?;
         let spec = JobSpec {
             job_id: String::new(),
@@ -109,31 +109,37 @@ impl Submission {
     /// Removes what [`Submission::prepare`] has brought for a job that was then refused.
     pub fn discard(&self, request: &SubmitRequest) {
         let Some(job) = request.job.as_ref().filter(|job| !job.cache.is_empty()) else { return };
-        cache::forget(&self.fs, job);
+        cache::forget(&self.files, job);
         if !job.staging_dir.is_empty() {
             // What can't be removed costs some room and nothing else.
-            let _ = self.fs.delete(&job.staging_dir, true);
+            let _ = self.files.remove(&job.staging_dir);
         }
     }
 
     /// Removes what was brought for a job that has ended, where its staging directory has not taken it
     /// along.
     pub fn ended(&self, job: &JobSpec) {
-        cache::forget(&self.fs, job);
+        cache::forget(&self.files, job);
+    }
+
+    fn hdfs(&self) -> Result<&blocking::FileSystem> {
+        let fs = self.files.hdfs();
+        fs.with_context(|| format!("{} is no HDFS, and a cluster's jobs need one", self.fs_url))
     }
 
     /// Puts the program where workers find it; says where, and its SHA-256 in hexadecimal.
     fn upload(&self) -> Result<(String, String)> {
         let (length, digest) = program_digest(&self.program)?;
         let path = format!("{PROGRAMS_DIR}/{digest}");
-        if self.fs.try_status(&path)?.is_some_and(|status| status.length == length) {
+        let fs = self.hdfs()?;
+        if fs.try_status(&path)?.is_some_and(|status| status.length == length) {
             return Ok((path, digest));
         }
         // Written beside and renamed: another submitter of the same program sees it whole or not.
         let partial = format!("{PROGRAMS_DIR}/.{digest}.{}", std::process::id());
-        put_file(&self.fs, &self.program, &partial)?;
-        self.fs.set_permission(&partial, 0o755)?;
-        self.fs.rename2(&partial, &path, true)?;
+        put_file(fs, &self.program, &partial)?;
+        fs.set_permission(&partial, 0o755)?;
+        fs.rename2(&partial, &path, true)?;
         Ok((path, digest))
     }
 }

@@ -134,7 +134,7 @@ impl Bench {
         let dir = tempfile::tempdir().context("no directory for a test's files can be made")?;
         let conf = Arc::new(conf.clone());
         let env = Environment {
-            files: Files::Local,
+            files: Files::local(),
             conf: Arc::clone(&conf),
             work_dir: dir.path().join("attempt"),
             output_dir: path_in(&dir, "out")?,
@@ -143,7 +143,7 @@ impl Bench {
             pool: None,
         };
         let limits = Limits::read(&conf)?;
-        let cached = localize_here(&conf, &Files::Local, dir.path())?;
+        let cached = localize_here(&conf, &Files::local(), dir.path())?;
         let working = WorkingDir::make(dir.path(), &cached)?;
         let mut context = Context::new(conf, "test".into(), 0, 1, Arc::new(Shared::default()))
             .with_working_dir(working.path());
@@ -388,13 +388,13 @@ impl JobTest {
         let dir = tempfile::tempdir().context("no directory for a test's files can be made")?;
         let root = path_in(&dir, "")?;
         for (name, content) in &self.files {
-            let mut file = Files::Local.create(&format!("{root}{name}"))?;
+            let mut file = Files::local().create(&format!("{root}{name}"))?;
             file.write_all(content)?;
             file.close()?;
         }
         let mut counters = Vec::new();
         for job in build(&|name| format!("{root}{name}"))? {
-            counters.extend(run_local(&job, &Files::Local, &|_| {})?.counters);
+            counters.extend(run_local(&job, &Files::local(), &|_| {})?.counters);
         }
         let mut files = BTreeMap::new();
         read_tree(dir.path(), "", &mut files)

@@ -14,7 +14,7 @@ use hfs_mapreduce::{
 use hfs_protocol::proto::task::InputSplit;
 
 fn run(job: &Job) -> Result<LocalOutcome> {
-    run_local(job, &Files::Local, &|_| {})
+    run_local(job, &Files::local(), &|_| {})
 }
 
 /// The files of an output by name, without `_SUCCESS`.
@@ -103,6 +103,12 @@ impl Mapper for Where {
 
     fn map(&mut self, line: Line<'_>, out: &mut impl Emit<Text, Text>) -> Result<()> {
         let split = out.context().input_split().unwrap();
+        // Where programs of Hadoop look for it.
+        let conf = out.context().conf();
+        let file = format!("file:{}", split.path);
+        assert_eq!(conf.get(conf::MAP_INPUT_FILE), Some(file.as_str()));
+        assert_eq!(conf.parsed(conf::MAP_INPUT_START).unwrap(), Some(split.start));
+        assert_eq!(conf.parsed(conf::MAP_INPUT_LENGTH).unwrap(), Some(split.length));
         let name = Path::new(&split.path).file_name().unwrap().to_str().unwrap();
         let place = format!("{name} {}+{} {}", split.start, split.length, self.first.is_empty());
         out.emit(line.bytes, place.as_bytes())
@@ -257,7 +263,7 @@ fn records_of_one_length_are_told_apart_by_it() {
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let text: Vec<u8> = (0..300_000u32).flat_map(|n| format!("{n:07}").into_bytes()).collect();
     std::fs::write(path("plain"), &text).unwrap();
-    let mut packed = Files::Local.create(&path("packed.gz")).unwrap().compressed(Codec::Gzip);
+    let mut packed = Files::local().create(&path("packed.gz")).unwrap().compressed(Codec::Gzip);
     packed.write_all(&text).unwrap();
     packed.close().unwrap();
     let expected: Vec<_> = (0..300_000u64).map(|n| format!("{}\t{n:07}", n * 7)).collect();

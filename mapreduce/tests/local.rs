@@ -25,7 +25,7 @@ impl Mapper for Count {
 }
 
 fn run(job: &Job) -> Result<LocalOutcome> {
-    run_local(job, &Files::Local, &|_| {})
+    run_local(job, &Files::local(), &|_| {})
 }
 
 fn parts(output: &Path) -> Vec<Vec<u8>> {

@@ -20,7 +20,7 @@ job_counters! {
 }
 
 fn run(job: Result<Job>) -> Result<LocalOutcome> {
-    run_local(&job.unwrap(), &Files::Local, &|_| {})
+    run_local(&job.unwrap(), &Files::local(), &|_| {})
 }
 
 fn counter(outcome: &LocalOutcome, group: &str, name: &str) -> i64 {

@@ -88,6 +88,10 @@ impl Launch<'_> {
             .env_remove("HADOOP_CONF_DIR")
             .stdout(log.try_clone().context("can't share the log")?)
             .stderr(log);
+        if node.role == Role::Jobtracker {
+            // All nodes are this machine, and share its files.
+            command.env("HFS_JOBTRACKER_LOCAL_OUTPUT", "true");
+        }
         for setting in self.shape.settings.iter().filter(|s| s.role == node.role) {
             let key = setting.key.to_ascii_uppercase().replace('-', "_");
             let role = node.role.word().to_ascii_uppercase();

@@ -18,8 +18,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context as _;
 use hfs_client::blocking;
-use hfs_mapreduce::files::Files;
 use hfs_mapreduce::{
     Builder, Context, Emit, Job, MapOnly, Mapper, RangeInput, Result, Text, TextOutput,
 };
@@ -83,12 +83,8 @@ pub trait Operation: Copy + PartialEq {
 
 /// The file system that the tasks of a job measure.
 fn measured_fs(context: &Context) -> Result<blocking::FileSystem> {
-    match context.files() {
-        Files::Hdfs(fs) => Ok(fs.clone()),
-        Files::Local => {
-            anyhow::bail!("this job measures a distributed file system; run it without --local")
-        }
-    }
+    let fs = context.files().hdfs().cloned();
+    fs.context("this job measures a distributed file system; run it without --local")
 }
 
 /// Emits what a task has measured.

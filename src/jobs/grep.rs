@@ -186,7 +186,7 @@ mod tests {
         std::fs::write(path("in"), text).unwrap();
         let arguments =
             Arguments { input: path("in"), output: path("out"), regex: regex.into(), group };
-        run_local(&job(arguments).unwrap(), &Files::Local, &|_| ()).unwrap();
+        run_local(&job(arguments).unwrap(), &Files::local(), &|_| ()).unwrap();
         std::fs::read(path("out") + "/part-r-00000").unwrap()
     }
 

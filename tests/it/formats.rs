@@ -12,7 +12,7 @@ use crate::support::{TestCluster, stderr};
 /// A local file, compressed unless `codec` is `None`.
 fn write(cluster: &TestCluster, name: &str, codec: Option<Codec>, text: &[u8]) -> PathBuf {
     let path = cluster.scratch().join(name);
-    let mut file = Files::Local.create(path.to_str().unwrap()).unwrap();
+    let mut file = Files::local().create(path.to_str().unwrap()).unwrap();
     if let Some(codec) = codec {
         file = file.compressed(codec);
     }

@@ -9,6 +9,7 @@ mod bench;
 mod cluster;
 mod examples;
 mod faults;
+mod file_systems;
 mod files;
 mod formats;
 mod independent_client;

@@ -3,6 +3,7 @@
 use hfs_protocol::proto::job::SubmitRequest;
 
 use crate::job::Wishes;
+use crate::tracker::place::Place;
 
 /// The most maps of a job.
 pub const MAPS_MAX: usize = 1_000_000;
@@ -58,13 +59,19 @@ fn check_path(name: &str, path: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// A path of output may name its file system.
+fn check_output_path(name: &str, path: &str) -> Result<(), String> {
+    let place = Place::parse(path).map_err(|why| format!("{name}: {why}"))?;
+    check_path(name, place.path())
+}
+
 /// A job has an output directory and a staging directory beside it, or neither.
 fn check_output(output: &str, staging: &str) -> Result<(), String> {
     if output.is_empty() && staging.is_empty() {
         return Ok(());
     }
-    check_path("output_dir", output)?;
-    check_path("staging_dir", staging)?;
+    check_output_path("output_dir", output)?;
+    check_output_path("staging_dir", staging)?;
     let (parent, name) = output.rsplit_once('/').unwrap_or(("", output));
     let prefix = format!("{parent}/._hfs_{name}_");
     let unique = staging.strip_prefix(&prefix);

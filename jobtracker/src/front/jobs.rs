@@ -87,13 +87,13 @@ impl Jobs {
                 job.output_dir
             ))),
             Ok(Err(e)) => Err(Status::failed_precondition(format!(
-                "the job's file system {} can't be used: {}",
-                job.fs_url,
+                "the output directory {} can't be used: {}",
+                job.output_dir,
                 e.message()
             ))),
             Err(_) => Err(Status::unavailable(format!(
-                "the job's file system {} did not answer within {} s",
-                job.fs_url,
+                "the file system of the output directory {} did not answer within {} s",
+                job.output_dir,
                 OUTPUT_CHECK_WAIT.as_secs()
             ))),
         }

@@ -103,7 +103,8 @@ async fn move_file(
 
 /// A task names its files in full or from its directory on, and no others.
 fn source(own: &str, path: &str) -> Result<String, StoreError> {
-    let full = if path.starts_with('/') { path.to_owned() } else { format!("{own}/{path}") };
+    let in_full = path.starts_with('/') || path.starts_with(own);
+    let full = if in_full { path.to_owned() } else { format!("{own}/{path}") };
     let inside = full.strip_prefix(own).and_then(|rest| rest.strip_prefix('/'));
     let odd = |part: &str| part.is_empty() || part == "." || part == "..";
     match inside {

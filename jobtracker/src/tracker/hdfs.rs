@@ -1,13 +1,11 @@
-//! The file systems that jobs name, through the client.
+//! HDFS file systems that jobs name, through the client.
 
 use std::collections::HashMap;
 
-use futures::future::BoxFuture;
-use hfs_client::{ClientConfig, CreateOptions, ErrorKind, FileSystem};
-use hfs_protocol::proto::task::JobSpec;
+use hfs_client::{ClientConfig, ErrorKind, FileSystem};
 use tokio::sync::Mutex;
 
-use super::store::{Store, StoreError};
+use super::store::StoreError;
 
 /// File systems that are kept connected. One for each user and namenode.
 const CONNECTED_MAX: usize = 64;
@@ -25,16 +23,21 @@ impl std::fmt::Debug for Hdfs {
 }
 
 impl Hdfs {
-    async fn file_system(&self, job: &JobSpec) -> Result<FileSystem, StoreError> {
-        let key = (job.fs_url.clone(), job.user.clone());
+    /// The file system at `url`, as `user`; as this process's own user if that is empty.
+    pub(super) async fn file_system(
+        &self,
+        url: &str,
+        user: &str,
+    ) -> Result<FileSystem, StoreError> {
+        let key = (url.to_owned(), user.to_owned());
         if let Some(fs) = self.connected.lock().await.get(&key) {
             return Ok(fs.clone());
         }
         let mut config = ClientConfig::load().map_err(|e| StoreError::Other(e.to_string()))?;
-        if !job.user.is_empty() {
-            config.user.clone_from(&job.user);
+        if !user.is_empty() {
+            user.clone_into(&mut config.user);
         }
-        let fs = FileSystem::connect(job.fs_url.as_str(), config).await.map_err(explain)?;
+        let fs = FileSystem::connect(url, config).await.map_err(explain)?;
         let mut connected = self.connected.lock().await;
         if connected.len() >= CONNECTED_MAX {
             connected.clear();
@@ -44,7 +47,8 @@ impl Hdfs {
     }
 }
 
-fn explain(error: hfs_client::Error) -> StoreError {
+/// What an error of the client means for a commit.
+pub(super) fn explain(error: hfs_client::Error) -> StoreError {
     let message = error.to_string();
     match error.kind() {
         ErrorKind::NotFound => StoreError::NotFound(message),
@@ -56,68 +60,5 @@ fn explain(error: hfs_client::Error) -> StoreError {
         | ErrorKind::Io
         | ErrorKind::SafeMode => StoreError::Unclear(message),
         _ => StoreError::Other(message),
-    }
-}
-
-impl Store for Hdfs {
-    fn file_id<'a>(
-        &'a self,
-        job: &'a JobSpec,
-        path: &'a str,
-    ) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
-        Box::pin(async move {
-            match self.file_system(job).await?.status(path).await.map_err(explain) {
-                Ok(status) => Ok(Some(status.file_id)),
-                Err(StoreError::NotFound(_)) => Ok(None),
-                Err(e) => Err(e),
-            }
-        })
-    }
-
-    fn mkdirs<'a>(
-        &'a self,
-        job: &'a JobSpec,
-        path: &'a str,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(
-            async move { self.file_system(job).await?.mkdirs(path, None).await.map_err(explain) },
-        )
-    }
-
-    fn create_empty<'a>(
-        &'a self,
-        job: &'a JobSpec,
-        path: &'a str,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            let options = CreateOptions { overwrite: true, ..CreateOptions::default() };
-            let fs = self.file_system(job).await?;
-            let mut file = fs.create(path, &options).await.map_err(explain)?;
-            file.close().await.map_err(explain)?;
-            Ok(())
-        })
-    }
-
-    fn rename<'a>(
-        &'a self,
-        job: &'a JobSpec,
-        from: &'a str,
-        to: &'a str,
-        overwrite: bool,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.file_system(job).await?.rename2(from, to, overwrite).await.map_err(explain)
-        })
-    }
-
-    fn delete<'a>(
-        &'a self,
-        job: &'a JobSpec,
-        path: &'a str,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.file_system(job).await?.delete(path, true).await.map_err(explain)?;
-            Ok(())
-        })
     }
 }

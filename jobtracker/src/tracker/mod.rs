@@ -10,12 +10,15 @@ pub mod commit;
 mod counts;
 mod drained;
 mod handle;
-pub mod hdfs;
+mod hdfs;
 mod links;
+mod local;
 #[cfg(test)]
 pub mod memory;
 mod perform;
+pub mod place;
 pub mod store;
+pub mod systems;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};

@@ -29,9 +29,9 @@ pub(crate) fn localize_here(conf: &Conf, files: &Files, dir: &Path) -> Result<Ve
 }
 
 fn localize(item: &Item, files: &Files, dir: &Path) -> Result<PathBuf> {
-    let path = match (&item.place, files) {
-        (Place::Local(path), _) | (Place::Job(path), Files::Local) => local(path)?,
-        (Place::Job(path), Files::Hdfs(fs)) => {
+    let path = match (&item.place, files.hdfs()) {
+        (Place::Local(path), _) | (Place::Job(path), None) => local(path)?,
+        (Place::Job(path), Some(fs)) => {
             download(fs, &absolute(path, &fs.inner().config().user), dir)?
         }
         (Place::Other(url), _) => {

@@ -9,21 +9,29 @@ use hfs_protocol::proto::task::{CacheItem, JobSpec};
 
 use super::{Item, Place, items};
 use crate::conf::Conf;
+use crate::files::{Files, is_url};
 use crate::submit::put_file;
 
 /// In the job's staging directory, which goes when the job ends: what was brought from the submitter's
 /// machine.
 const CACHE: &str = "_cache";
-/// Where a job without an output directory, and so without a staging directory, has what it brought.
+/// Where a job without a staging directory in its own file system, because its output is in another one
+/// or it has none, has what it brought.
 const UNSTAGED_DIR: &str = "/tmp/hfs/cache";
 
 /// Where what a submission brings goes. `unique`: tells it from every other submission.
 pub(crate) fn upload_dir(staging_dir: &str, unique: &str) -> String {
-    if staging_dir.is_empty() {
-        format!("{UNSTAGED_DIR}/{unique}")
-    } else {
+    if is_staged(staging_dir) {
         format!("{staging_dir}/{CACHE}")
+    } else {
+        format!("{UNSTAGED_DIR}/{unique}")
     }
+}
+
+/// Whether a job's staging directory is in its own file system, so that its end takes along what was
+/// brought there.
+pub(crate) fn is_staged(staging_dir: &str) -> bool {
+    !staging_dir.is_empty() && !is_url(staging_dir)
 }
 
 /// The job's items as its workers find them. Those of this machine are brought into `upload_dir`, which
@@ -74,14 +82,14 @@ pub(crate) fn submit_items(
 
 /// Removes what a submission has brought, for a job that was refused or has no staging directory, whose
 /// end would take it along.
-pub(crate) fn forget(fs: &blocking::FileSystem, job: &JobSpec) {
+pub(crate) fn forget(files: &Files, job: &JobSpec) {
     let unstaged = job.cache.iter().find_map(|item| {
         let rest = item.path.strip_prefix(UNSTAGED_DIR)?.strip_prefix('/')?;
         Some(format!("{UNSTAGED_DIR}/{}", rest.split('/').next()?))
     });
     // What can't be removed costs some room and nothing else.
-    if let Some(dir) = unstaged.filter(|_| job.staging_dir.is_empty()) {
-        let _ = fs.delete(&dir, true);
+    if let Some(dir) = unstaged.filter(|_| !is_staged(&job.staging_dir)) {
+        let _ = files.remove(&dir);
     }
 }
 

@@ -31,7 +31,7 @@ fn decode(codec: Codec, bytes: &[u8]) -> Result<Vec<u8>> {
     let path = dir.path().join("file");
     std::fs::write(&path, bytes)?;
     let path = path.to_str().unwrap();
-    let file = Files::Local.open(path)?;
+    let file = Files::local().open(path)?;
     let length = file.len();
     let mut decoder = Decoder::new(codec, path, file, 0, length);
     let mut out = Vec::new();
@@ -186,7 +186,7 @@ fn blocks_of_a_bzip2_file_belong_to_one_split_each() {
         while start < file.len() as u64 {
             let end = start + size;
             let mut decoder =
-                Decoder::new(Codec::Bzip2, path, Files::Local.open(path).unwrap(), start, end);
+                Decoder::new(Codec::Bzip2, path, Files::local().open(path).unwrap(), start, end);
             let mut out = Vec::new();
             while decoder.owned().is_none() && decoder.decode(&mut out).unwrap() {}
             if let Some(owned) = decoder.owned() {

@@ -2,6 +2,7 @@
 
 /// Older names and today's, sorted by the older.
 const RENAMED: &[(&str, &str)] = &[
+    ("fs.default.name", "fs.defaultFS"),
     ("io.sort.factor", "mapreduce.task.io.sort.factor"),
     ("io.sort.mb", "mapreduce.task.io.sort.mb"),
     (

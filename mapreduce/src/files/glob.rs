@@ -2,21 +2,22 @@
 
 use anyhow::Result;
 
-use super::{FileInfo, Files};
+use super::FileInfo;
+use super::system::System;
 
 /// The most paths that alternatives in braces may give: `{a,b}{a,b}...` doubles with each.
 const MAX_ALTERNATIVES: usize = 1024;
 
-pub(super) fn expand(files: &Files, pattern: &str) -> Result<Vec<FileInfo>> {
+pub(super) fn expand(system: &System, pattern: &str) -> Result<Vec<FileInfo>> {
     let mut found = Vec::new();
     for pattern in alternatives(pattern)? {
         let absolute = pattern.starts_with('/');
         let mut paths = vec![if absolute { "/".to_owned() } else { ".".to_owned() }];
         for component in pattern.split('/').filter(|part| !part.is_empty()) {
-            paths = descend(files, &paths, component)?;
+            paths = descend(system, &paths, component)?;
         }
         for path in paths {
-            found.extend(files.status(&path)?);
+            found.extend(system.status(&path)?);
         }
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
@@ -24,18 +25,18 @@ pub(super) fn expand(files: &Files, pattern: &str) -> Result<Vec<FileInfo>> {
     Ok(found)
 }
 
-fn descend(files: &Files, parents: &[String], component: &str) -> Result<Vec<String>> {
+fn descend(system: &System, parents: &[String], component: &str) -> Result<Vec<String>> {
     let mut paths = Vec::new();
     for parent in parents {
         if !component.contains(['*', '?', '[', '\\']) {
             let path = join(parent, component);
-            if files.status(&path)?.is_some() {
+            if system.status(&path)?.is_some() {
                 paths.push(path);
             }
             continue;
         }
-        if files.status(parent)?.is_some_and(|info| info.is_dir) {
-            let entries = files.list(parent)?;
+        if system.status(parent)?.is_some_and(|info| info.is_dir) {
+            let entries = system.list(parent)?;
             let matching = entries.iter().filter(|entry| matches(component, entry.name()));
             paths.extend(matching.map(|entry| join(parent, entry.name())));
         }
@@ -133,6 +134,7 @@ fn one(pattern: &[char], c: char) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::Files;
     use super::*;
 
     #[test]
@@ -168,9 +170,9 @@ mod tests {
         for name in ["a.txt", "b.txt", "c.log"] {
             std::fs::write(dir.path().join(name), "x").unwrap();
         }
-        let found = Files::Local.glob(&format!("{}/*.txt", dir.path().display())).unwrap();
+        let found = Files::local().glob(&format!("{}/*.txt", dir.path().display())).unwrap();
         assert_eq!(found.iter().map(FileInfo::name).collect::<Vec<_>>(), ["a.txt", "b.txt"]);
-        let error = Files::Local.glob(&format!("{}/*.csv", dir.path().display())).unwrap_err();
+        let error = Files::local().glob(&format!("{}/*.csv", dir.path().display())).unwrap_err();
         assert!(error.to_string().contains("does not exist"), "{error}");
     }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use memmap2::{Advice, Mmap, MmapOptions};
 
-use super::{FileInfo, InputFile, InputKind, OutputFile, OutputKind};
+use super::FileInfo;
+use super::open::{InputFile, InputKind, OutputFile, OutputKind};
 
 fn info(path: &Path, metadata: &fs::Metadata) -> Result<FileInfo> {
     let Some(path) = path.to_str() else {

@@ -36,18 +36,39 @@ pub(super) type Piece = FileSplit;
 
 /// Which range a reader is at; its clones show the same.
 #[derive(Debug, Clone, Default)]
-pub struct CurrentSplit(Arc<Mutex<Option<FileSplit>>>);
+pub struct CurrentSplit(Arc<Mutex<Place>>);
+
+#[derive(Debug, Default)]
+struct Place {
+    split: Option<FileSplit>,
+    /// How often the reader has come to a range.
+    moves: u64,
+}
 
 impl CurrentSplit {
     /// Says that the reader has come to a range.
     pub fn set(&self, split: FileSplit) {
-        *self.0.lock() = Some(split);
+        let mut place = self.0.lock();
+        place.split = Some(split);
+        place.moves += 1;
+    }
+
+    /// What `look` makes of the path of the file that the reader is at; of an empty one without a file.
+    pub(crate) fn with_path<T>(&self, look: impl FnOnce(&str) -> T) -> T {
+        look(self.0.lock().split.as_ref().map_or("", |split| &split.path))
     }
 
     /// The range that the reader is at, or will begin with.
     #[must_use]
     pub fn get(&self) -> Option<FileSplit> {
-        self.0.lock().clone()
+        self.0.lock().split.clone()
+    }
+
+    /// The range that the reader is at, if it has come to one since `seen` moves.
+    pub(crate) fn moved(&self, seen: &mut u64) -> Option<FileSplit> {
+        let place = self.0.lock();
+        let moved = std::mem::replace(seen, place.moves) != place.moves;
+        place.split.clone().filter(|_| moved)
     }
 }
 

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     fn splits(input: RangeInput) -> Result<Vec<InputSplit>> {
-        let (files, conf) = (Files::Local, Conf::default());
+        let (files, conf) = (Files::local(), Conf::default());
         input.splits(&SplitContext { files: &files, conf: &conf, inputs: &[], parallelism: None })
     }
 
@@ -159,7 +159,7 @@ mod tests {
             let mut given = Vec::new();
             let mut sizes = Vec::new();
             for split in splits(input).unwrap() {
-                let mut reader = input.open(&split, &Files::Local, &Conf::default()).unwrap();
+                let mut reader = input.open(&split, &Files::local(), &Conf::default()).unwrap();
                 let before = given.len();
                 while let Some(batch) = reader.next_batch().unwrap() {
                     given.extend(batch);
@@ -180,11 +180,11 @@ mod tests {
     fn the_largest_range_and_too_many_splits() {
         let input = RangeInput::new(u64::MAX, 3);
         let last = splits(input).unwrap().pop().unwrap();
-        let mut reader = input.open(&last, &Files::Local, &Conf::default()).unwrap();
+        let mut reader = input.open(&last, &Files::local(), &Conf::default()).unwrap();
         assert_eq!(reader.next_batch().unwrap().unwrap().start, u64::MAX / 3 * 2);
         let error = splits(RangeInput::new(u64::MAX, MAX_SPLITS + 1)).unwrap_err();
         assert!(error.to_string().contains("1000001"), "{error}");
         let other = InputSplit { payload: vec![0xff].into(), ..InputSplit::default() };
-        assert!(input.open(&other, &Files::Local, &Conf::default()).is_err());
+        assert!(input.open(&other, &Files::local(), &Conf::default()).is_err());
     }
 }

@@ -21,7 +21,7 @@ fn read_all(path: &str, cuts: &[u64], length: u64) -> Vec<(u64, Vec<u8>)> {
             hosts: Vec::new(),
         };
         let conf = Conf::default();
-        let mut reader = TextInput.open(&message(&packed), &Files::Local, &conf).unwrap();
+        let mut reader = TextInput.open(&message(&packed), &Files::local(), &conf).unwrap();
         let before = lines.len();
         while let Some(batch) = reader.next_batch().unwrap() {
             lines.extend(batch.map(|line| (line.offset, line.bytes.to_vec())));
@@ -83,7 +83,7 @@ fn lines_longer_than_any_buffer_are_whole() {
 fn reader(path: &str, length: u64, conf: &Conf) -> TextReader {
     let pieces = vec![Piece { path: path.to_owned(), start: 0, length }];
     let split = message(&Packed { pieces, hosts: Vec::new() });
-    TextInput.open(&split, &Files::Local, conf).unwrap()
+    TextInput.open(&split, &Files::local(), conf).unwrap()
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn read_compressed(path: &str, length: u64, split: u64, conf: &Conf) -> Vec<Vec<
         let pieces =
             vec![Piece { path: path.to_owned(), start, length: split.min(length - start) }];
         let split_message = message(&Packed { pieces, hosts: Vec::new() });
-        let mut reader = TextInput.open(&split_message, &Files::Local, conf).unwrap();
+        let mut reader = TextInput.open(&split_message, &Files::local(), conf).unwrap();
         let mut expected = 0;
         while let Some(batch) = reader.next_batch().unwrap() {
             for line in batch {

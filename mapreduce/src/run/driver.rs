@@ -4,16 +4,16 @@ use std::ffi::OsString;
 use std::fmt;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, anyhow};
-use hfs_client::{ClientConfig, blocking};
+use anyhow::{Context as _, Result, anyhow, bail};
+use hfs_client::{FsUrl, blocking};
 use hfs_protocol::proto::task::{Counter, JobSpec};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use super::display::{self, Display};
 use super::{DriverArgs, Talk, cluster, hadoop_lines};
-use crate::conf::Conf;
-use crate::files::Files;
+use crate::conf::{self, Conf};
+use crate::files::{Files, client_config_of, is_url};
 use crate::job::Job;
 use crate::local::run_local;
 use crate::submit::{JobClient, Outcome, Submission};
@@ -93,7 +93,7 @@ impl Driver {
         match self.place(&job.settings.conf)? {
             Place::Here(files) => job.resolve_paths(files)?,
             Place::Cluster(cluster) => {
-                job.resolve_paths(&Files::Hdfs(cluster.submission.fs.clone()))?;
+                job.resolve_paths(&cluster.submission.files)?;
             }
         }
         let (name, output) = (job.name().to_owned(), job.output().to_owned());
@@ -174,8 +174,11 @@ impl Driver {
 
     pub(super) fn remove(&mut self, path: &str) -> Result<()> {
         match self.place(&Conf::default())? {
-            Place::Here(files) => files.remove(path),
-            Place::Cluster(cluster) => Files::Hdfs(cluster.submission.fs.clone()).remove(path),
+            Place::Here(files) => files.remove(&files.resolve(path)?),
+            Place::Cluster(cluster) => {
+                let files = &cluster.submission.files;
+                files.remove(&files.resolve(path)?)
+            }
         }
     }
 
@@ -188,6 +191,7 @@ impl Driver {
             let Report { job_id, counters, output, fs_url, .. } = report;
             let output = match output.as_str() {
                 "" => String::new(),
+                path if is_url(path) => path.to_owned(),
                 path if job_id.is_empty() && !fs_url.starts_with("hdfs:") => {
                     let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
                     format!("file:{}", path.display())
@@ -247,19 +251,34 @@ fn as_json(report: &Report) -> Value {
     })
 }
 
+/// The default file system as the command line says it: `--fs`, else `-D fs.defaultFS`.
+fn said_fs(args: &DriverArgs, conf: &Conf) -> Option<String> {
+    // One from the environment is in `args`, too, but says less than a property.
+    let given = std::env::args_os().any(|arg| {
+        arg == "--fs" || arg == "-fs" || arg.to_str().is_some_and(|text| text.starts_with("--fs="))
+    });
+    let flag = args.fs.clone().filter(|_| given || args.explicit_fs);
+    flag.or_else(|| conf.get(conf::DEFAULT_FS).map(str::to_owned)).filter(|url| !url.is_empty())
+}
+
 fn local_files(args: &DriverArgs, conf: &Conf) -> Result<Files> {
-    // A file system from the environment is for the cluster; `--local` alone means local files.
-    let given = std::env::args_os()
-        .any(|arg| arg == "--fs" || arg.to_str().is_some_and(|text| text.starts_with("--fs=")));
-    match &args.fs {
-        Some(url) if given || args.explicit_fs => Ok(Files::Hdfs(connect(url, conf)?)),
-        _ => Ok(Files::Local),
+    match said_fs(args, conf) {
+        Some(url) if !url.starts_with("file:") => Ok(Files::of_hdfs(connect(&url, conf)?)),
+        // A file system from the environment is for the cluster; `--local` alone means local files.
+        _ => Ok(Files::local_with(client_config_of(conf)?)),
     }
 }
 
 impl Cluster {
     fn connect(args: &DriverArgs, program_args: &[OsString], conf: &Conf) -> Result<Self> {
-        let url = cluster::file_system(args.fs.as_deref())?;
+        let url = cluster::file_system(said_fs(args, conf).or_else(|| args.fs.clone()).as_deref())?;
+        if is_url(&url) && !FsUrl::is_url(&url) {
+            bail!(
+                "{url} can't be the default file system of a job on a cluster, as the program and what \
+                 its tasks share are kept there: name an HDFS, and the inputs and outputs elsewhere by \
+                 their whole URLs; or run here with --local"
+            );
+        }
         let jobtracker = cluster::jobtracker(args.jobtracker.as_deref())?;
         let fs = connect(&url, conf)?;
         let user = fs.inner().config().user.clone();
@@ -272,7 +291,7 @@ impl Cluster {
             .collect::<Result<_>>()?;
         let submission = Submission {
             fs_url: url,
-            fs,
+            files: Files::of_hdfs(fs),
             user,
             program: std::env::current_exe().context("the program's own file can't be found")?,
             program_args,
@@ -284,9 +303,5 @@ impl Cluster {
 }
 
 fn connect(url: &str, conf: &Conf) -> Result<blocking::FileSystem> {
-    let mut config = ClientConfig::load()?;
-    for (name, value) in conf.iter().filter(|(name, _)| name.starts_with("dfs.")) {
-        config.set(name, value)?;
-    }
-    Ok(blocking::FileSystem::connect(url, config)?)
+    Ok(blocking::FileSystem::connect(url, client_config_of(conf)?)?)
 }

@@ -123,7 +123,7 @@ impl<'a, K: Writable, V: Writable> Iterator for SequenceRecords<'a, K, V> {
 
 /// The records at hand, as they lie in the file but without compression.
 #[derive(Default)]
-struct Held {
+pub(super) struct Held {
     keys: Vec<u8>,
     values: Vec<u8>,
     /// Where each record's key and value end.
@@ -135,6 +135,16 @@ struct Held {
 }
 
 impl Held {
+    /// Keys and values, as they are written.
+    pub(super) fn records(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut from = (0, 0);
+        self.ends.iter().map(move |&(key_end, value_end)| {
+            let (key, value) = from;
+            from = (key_end, value_end);
+            (&self.keys[key..key_end], &self.values[value..value_end])
+        })
+    }
+
     fn clear(&mut self, at: u64) {
         self.keys.clear();
         self.values.clear();
@@ -250,11 +260,11 @@ impl<K: Writable, V: Writable> BatchReader<SequenceFileInput<K, V>> for Sequence
 
 /// A file range that is being read. It owns the records behind the header, if it begins at the file's
 /// front, and those behind every sync mark that begins in it.
-struct Piece {
-    source: Source,
-    header: Header,
-    mark: [u8; MARK_BYTES],
-    end: u64,
+pub(super) struct Piece {
+    pub(super) source: Source,
+    pub(super) header: Header,
+    pub(super) mark: [u8; MARK_BYTES],
+    pub(super) end: u64,
 }
 
 impl Piece {
@@ -279,7 +289,7 @@ impl Piece {
     }
 
     /// Reads a batch; false at the range's end.
-    fn read(&mut self, held: &mut Held) -> Result<bool> {
+    pub(super) fn read(&mut self, held: &mut Held) -> Result<bool> {
         held.clear(self.source.position());
         match self.header.compression {
             Compression::Block(codec) => self.read_block(codec, held),

@@ -25,7 +25,7 @@ fn conf(kind: &str, codec: &str) -> Conf {
 }
 
 fn write(path: &str, pairs: &Pairs, conf: &Conf) {
-    let file = Files::Local.create(path).unwrap();
+    let file = Files::local().create(path).unwrap();
     let mut writer = OutputFormat::<Text, i64>::writer(&SequenceFileOutput, file, conf).unwrap();
     for (key, value) in pairs {
         RecordWriter::<Text, i64>::write(&mut writer, key, *value).unwrap();
@@ -44,12 +44,12 @@ fn read<K: Writable, V: Writable, T>(
     let (mut conf, inputs) = (Conf::default(), [path.to_owned()]);
     conf.set(conf::SPLIT_MAX_BYTES, split_bytes.to_string());
     let context =
-        SplitContext { files: &Files::Local, conf: &conf, inputs: &inputs, parallelism: None };
+        SplitContext { files: &Files::local(), conf: &conf, inputs: &inputs, parallelism: None };
     let mut splits = input.splits(&context)?;
     splits.sort_by_key(|split| pieces(split).unwrap()[0].start);
     let mut found = Vec::new();
     for split in splits {
-        let mut reader = input.open(&split, &Files::Local, &conf)?;
+        let mut reader = input.open(&split, &Files::local(), &conf)?;
         let before = found.len();
         while let Some(batch) = reader.next_batch()? {
             found.extend(batch.map(|(key, value)| each(key, value)));

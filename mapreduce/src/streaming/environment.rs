@@ -2,7 +2,7 @@
 
 use hfs_protocol::ids::{AttemptId, TaskKind};
 
-use crate::conf::Conf;
+use crate::conf::{Conf, MAP_INPUT_FILE, MAP_INPUT_LENGTH, MAP_INPUT_START};
 
 /// The longest value: the system refuses variables of 128 KiB, and the command with them.
 const MAX_VALUE_BYTES: usize = 100_000;
@@ -54,9 +54,9 @@ pub(super) fn task_properties(attempt: &str, reduces: u32) -> Vec<(&'static str,
 /// What is known of the part of a file that a map reads.
 pub(super) fn input_properties(file: &str, start: u64, length: u64) -> Vec<(&'static str, String)> {
     vec![
-        ("mapreduce.map.input.file", file.to_owned()),
-        ("mapreduce.map.input.start", start.to_string()),
-        ("mapreduce.map.input.length", length.to_string()),
+        (MAP_INPUT_FILE, file.to_owned()),
+        (MAP_INPUT_START, start.to_string()),
+        (MAP_INPUT_LENGTH, length.to_string()),
         ("map.input.file", file.to_owned()),
     ]
 }

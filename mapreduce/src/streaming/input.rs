@@ -76,14 +76,14 @@ mod tests {
         let input = StreamInput(Format::Numbered);
         let inputs = [path.to_str().unwrap().to_owned()];
         let context = SplitContext {
-            files: &Files::Local,
+            files: &Files::local(),
             conf: &conf,
             inputs: &inputs,
             parallelism: Some(2),
         };
         let mut found = Vec::new();
         for split in input.splits(&context).unwrap() {
-            let mut reader = input.open(&split, &Files::Local, &conf).unwrap();
+            let mut reader = input.open(&split, &Files::local(), &conf).unwrap();
             let mut lines = Vec::new();
             while let Some(batch) = reader.next_batch().unwrap() {
                 lines.extend(batch.map(|line| String::from_utf8(line.bytes.to_vec()).unwrap()));

@@ -68,9 +68,7 @@ impl StreamMapper {
     ) -> Result<Running> {
         let properties = match part {
             Some(part) => {
-                // As Hadoop writes it: local files have no authority, not even an empty one.
-                let url = context.files().url();
-                let file = format!("{}{}", url.trim_end_matches("//"), part.path);
+                let file = context.files().qualified(part.path);
                 input_properties(&file, part.start, part.length)
             }
             None => Vec::new(),

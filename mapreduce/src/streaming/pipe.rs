@@ -92,7 +92,7 @@ impl Pipe {
         task.extend(properties.iter().cloned());
         let mut process = Command::new(find(program, dir));
         process.args(arguments).envs(variables(conf, &task));
-        if context.files().is_hdfs() {
+        if context.files().hdfs().is_some() {
             process.env("HFS_FS", context.files().url());
         }
         let temporary = dir.join("tmp");

@@ -44,16 +44,15 @@ pub(crate) struct Written {
 }
 
 impl Environment {
-    pub(crate) fn bytes_read_counter(&self) -> TaskCounter {
-        if self.files.is_hdfs() { TaskCounter::HdfsBytesRead } else { TaskCounter::FileBytesRead }
+    /// Counts bytes read from the file at `path`; an input that is of no files counts as one of the
+    /// default file system.
+    pub(crate) fn bytes_read_counter(&self, path: &str) -> TaskCounter {
+        self.files.counters(path).0
     }
 
+    /// Counts bytes written to the output directory.
     pub(crate) fn bytes_written_counter(&self) -> TaskCounter {
-        if self.files.is_hdfs() {
-            TaskCounter::HdfsBytesWritten
-        } else {
-            TaskCounter::FileBytesWritten
-        }
+        self.files.counters(&self.output_dir).1
     }
 }
 

@@ -306,7 +306,7 @@ fn runs_that_arrive_faster_than_they_are_merged_wait_outside() {
     assert!(run_bytes * 5 > SORT_BYTES && run_bytes * 4 < SORT_BYTES);
     let address = good_server(mapped);
     let env = Environment {
-        files: Files::Local,
+        files: Files::local(),
         conf: Arc::default(),
         work_dir: worker.dir.path().to_owned(),
         output_dir: String::new(),

@@ -77,13 +77,23 @@ fn run_mapper<M: Mapper>(
     let mut reader = input
         .open(split, &env.files, &env.conf)
         .with_context(|| format!("the split {} can't be opened", split.description))?;
-    out.context().reads(reader.current_split());
+    let read_from = reader.current_split();
+    out.context().reads(read_from.clone());
+    let mut moves = 0;
+    if let Some(split) = read_from.moved(&mut moves) {
+        out.context().came_to(&split);
+    }
     guarded(|| mapper.setup(out.context())).context("the mapper's setup failed")?;
     loop {
         // A reader is often the user's own code, and works on bytes from anywhere.
         let mapped = match guarded(|| reader.next_batch()) {
             Ok(None) => break,
-            Ok(Some(batch)) => Ok(guarded(|| mapper.map_batch(batch, out))),
+            Ok(Some(batch)) => {
+                if let Some(split) = read_from.moved(&mut moves) {
+                    out.context().came_to(&split);
+                }
+                Ok(guarded(|| mapper.map_batch(batch, out)))
+            }
             Err(error) => Err(error),
         };
         let mapped = mapped.with_context(|| format!("reading {} failed", reader.position()))?;
@@ -92,7 +102,7 @@ fn run_mapper<M: Mapper>(
         let context = out.context();
         context.count(TaskCounter::MapInputRecords, counts.records);
         context.count(TaskCounter::MapSkippedRecords, counts.skipped);
-        context.count(env.bytes_read_counter(), counts.bytes);
+        context.count(read_from.with_path(|path| env.bytes_read_counter(path)), counts.bytes);
         context.step(reader.fraction())?;
     }
     guarded(|| mapper.cleanup(out)).context("the mapper's cleanup failed")

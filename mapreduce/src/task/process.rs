@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use hfs_client::{ClientConfig, blocking};
+use hfs_client::blocking;
 use hfs_protocol::proto::task::{
     Done, Failed, FetchFailed, FromTask, Hello, JobSpec, Launch, MapOutput, ToTask, from_task,
     launch, to_task,
@@ -21,7 +21,7 @@ use super::fetch::Fetcher;
 use crate::cache::WorkingDir;
 use crate::context::Shared;
 use crate::counters::LimitExceeded;
-use crate::files::Files;
+use crate::files::{Files, client_config};
 use crate::job::Job;
 
 /// The version of the messages; the worker refuses another.
@@ -84,7 +84,7 @@ pub(crate) fn serve(
     std::thread::Builder::new().name("worker-messages".into()).spawn(move || {
         read_orders(BufReader::new(stream), &orders, &reader_running);
     })?;
-    let mut connected: Option<(String, String, blocking::FileSystem)> = None;
+    let mut connected: Option<(String, String, Files)> = None;
     while let Ok(Order::Launch(launch, shared, arrived)) = received.recv() {
         let outcome = with_reports(&worker, &launch, &shared, || {
             let files = connect(&launch, &mut connected)?;
@@ -111,28 +111,18 @@ pub(crate) fn serve(
     Ok(())
 }
 
-/// Connects to the job's file system, once for many attempts. `file:///` is this machine's files,
-/// for workers that share them.
-fn connect(
-    launch: &Launch,
-    connected: &mut Option<(String, String, blocking::FileSystem)>,
-) -> Result<Files> {
+/// Connects to the job's file system, once for many attempts; to others that it names when they are
+/// used. `file:///` is this machine's files, for workers that share them.
+fn connect(launch: &Launch, connected: &mut Option<(String, String, Files)>) -> Result<Files> {
     let spec = launch.job.as_ref().context("the worker sent a launch without a job")?;
-    if spec.fs_url.starts_with("file:") {
-        return Ok(Files::Local);
-    }
-    if let Some((url, address, fs)) = connected
+    if let Some((url, address, files)) = connected
         && *url == spec.fs_url
         && *address == launch.local_address
     {
-        return Ok(Files::Hdfs(fs.clone()));
+        return Ok(files.clone());
     }
-    let mut config = ClientConfig::load()?;
-    for (name, value) in &spec.conf {
-        if name.starts_with("dfs.") {
-            config.set(name, value)?;
-        }
-    }
+    let properties = spec.conf.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let mut config = client_config(properties)?;
     config.user.clone_from(&spec.user);
     if !launch.local_address.is_empty() {
         let address = launch.local_address.parse().with_context(|| {
@@ -140,9 +130,13 @@ fn connect(
         })?;
         config.local_address = Some(address);
     }
-    let fs = blocking::FileSystem::connect(spec.fs_url.as_str(), config)?;
-    *connected = Some((spec.fs_url.clone(), launch.local_address.clone(), fs.clone()));
-    Ok(Files::Hdfs(fs))
+    let files = if spec.fs_url.starts_with("file:") {
+        Files::local_with(config)
+    } else {
+        Files::of_hdfs(blocking::FileSystem::connect(spec.fs_url.as_str(), config)?)
+    };
+    *connected = Some((spec.fs_url.clone(), launch.local_address.clone(), files.clone()));
+    Ok(files)
 }
 
 fn run_attempt(

@@ -122,7 +122,7 @@ impl FakeWorker {
     pub(crate) fn map_of(&self, input: &str) -> launch::Task {
         let inputs = [input.to_owned()];
         let context = SplitContext {
-            files: &Files::Local,
+            files: &Files::local(),
             conf: &Conf::default(),
             inputs: &inputs,
             parallelism: None,

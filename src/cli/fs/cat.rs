@@ -1,13 +1,12 @@
 //! `cat`, `text`, `head`, `tail`: files on standard output.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
-use flate2::write::MultiGzDecoder;
-use hfs_client::FileReader;
+use hfs_mapreduce::read_as_text;
 
-use super::shell::{Complaint, Done, Item, Shell, Target};
+use super::elsewhere::{self, Given};
+use super::shell::{Complaint, Done, Item, Shell};
 use super::transfer::stream_to_stdout;
 
 /// What `head` and `tail` show, bytes.
@@ -27,23 +26,51 @@ pub struct Cat {
 impl Cat {
     /// Runs the verb.
     pub async fn run(&self, shell: &Shell) {
-        shell
-            .each(&self.paths, async |item| {
-                stream_to_stdout(shell, file(&item)?, 0).await.map(|_| ())
-            })
-            .await;
+        each_file(shell, &self.paths, async |place| match place {
+            Place::Hdfs(item) => stream_to_stdout(shell, &item.target, 0).await.map(drop),
+            Place::Elsewhere(given) => elsewhere::print_range(shell, &given, 0, u64::MAX).await,
+        })
+        .await;
     }
 }
 
-/// The item's place if it is a file.
-fn file(item: &Item) -> Done<&Target> {
-    if item.status.is_dir() {
-        return Err(Complaint::path(&item.target.shown, "Is a directory"));
-    }
-    Ok(&item.target)
+/// A file to print.
+enum Place {
+    Hdfs(Box<Item>),
+    Elsewhere(Given),
 }
 
-/// Prints files as text: those in gzip form are unpacked, other packed forms are refused by name.
+/// Does `work` for every file that every argument stands for, complaining where it fails and about directories.
+async fn each_file(shell: &Shell, arguments: &[String], work: impl AsyncFn(Place) -> Done) {
+    for argument in arguments {
+        if !elsewhere::is_elsewhere(argument) {
+            let one = async |item: Item| {
+                if item.status.is_dir() {
+                    return Err(Complaint::path(&item.target.shown, "Is a directory"));
+                }
+                work(Place::Hdfs(Box::new(item))).await
+            };
+            shell.each(std::slice::from_ref(argument), one).await;
+            continue;
+        }
+        match elsewhere::expand(shell, argument).await {
+            Err(complaint) => shell.complain(&complaint),
+            Ok(found) => {
+                for given in found {
+                    let done = match given {
+                        Ok(given) => work(Place::Elsewhere(given)).await,
+                        Err(complaint) => Err(complaint),
+                    };
+                    if let Err(complaint) = done {
+                        shell.complain(&complaint);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Prints files as text: compressed ones are decompressed, records of sequence files are lines of key and value.
 #[derive(Debug, Clone, Args)]
 pub struct Text {
     /// Files; globs are expanded
@@ -51,71 +78,20 @@ pub struct Text {
     pub paths: Vec<String>,
 }
 
-/// What a file in gzip form begins with.
-const GZIP: &[u8] = b"\x1f\x8b";
-
-/// Forms that would have to be decoded, by their first bytes, and what decodes them.
-const ENCODED: [(&[u8], &str, &str); 5] = [
-    (b"BZh", "bzip2", "bzcat"),
-    (b"\x28\xb5\x2f\xfd", "zstd", "zstdcat"),
-    (b"PK\x03\x04", "zip", "funzip"),
-    (b"SEQ", "a Hadoop sequence file", "a program that knows its records"),
-    (b"Obj\x01", "Avro", "avro cat -"),
-];
-
-/// The form of a file that begins so, if it would have to be decoded: its name and what reads it.
-fn encoded(beginning: &[u8]) -> Option<(&'static str, &'static str)> {
-    ENCODED
-        .iter()
-        .find(|(magic, ..)| beginning.starts_with(magic))
-        .map(|(_, form, reader)| (*form, *reader))
-}
-
 impl Text {
     /// Runs the verb.
     pub async fn run(&self, shell: &Shell) {
-        shell.each(&self.paths, async |item| Self::one(shell, &item).await).await;
-    }
-
-    async fn gzip(shell: &Shell, target: &Target, mut reader: FileReader) -> Done {
-        let damaged = |e: io::Error| {
-            Complaint::path(&target.shown, &format!("begins as gzip but can't be unpacked: {e}"))
-        };
-        let mut decoder = MultiGzDecoder::new(Vec::new());
-        loop {
-            let chunk = reader.read_chunk().await.map_err(|e| target.complaint(&e))?;
-            let mut packed = &chunk[..];
-            while !packed.is_empty() {
-                let taken = decoder.write(packed).map_err(damaged)?;
-                packed = &packed[taken..];
-                shell.bytes(decoder.get_ref());
-                decoder.get_mut().clear();
-            }
-            if chunk.is_empty() {
-                shell.bytes(&decoder.finish().map_err(damaged)?);
-                return Ok(());
-            }
-        }
-    }
-
-    async fn one(shell: &Shell, item: &Item) -> Done {
-        let target = file(item)?;
-        let reader = target.fs.open(&target.path).await.map_err(|e| target.complaint(&e))?;
-        let mut beginning = [0; 4];
-        let read = reader.read_at(0, &mut beginning).await.map_err(|e| target.complaint(&e))?;
-        if beginning[..read].starts_with(GZIP) {
-            return Self::gzip(shell, target, reader).await;
-        }
-        if let Some((form, with)) = encoded(&beginning[..read]) {
-            return Err(Complaint::path(
-                &target.shown,
-                &format!(
-                    "is {form}, which hfs does not decode; use `hfs cat {} | {with}`",
-                    target.shown
-                ),
-            ));
-        }
-        stream_to_stdout(shell, target, 0).await.map(|_| ())
+        each_file(shell, &self.paths, async |place| {
+            let url = match &place {
+                Place::Hdfs(item) => {
+                    let target = &item.target;
+                    target.fs.url().with_path(target.path.as_str()).to_string()
+                }
+                Place::Elsewhere(given) => given.url.clone(),
+            };
+            elsewhere::print(shell, move |files, sink| read_as_text(files, &url, sink)).await
+        })
+        .await;
     }
 }
 
@@ -129,17 +105,19 @@ pub struct Head {
 impl Head {
     /// Runs the verb.
     pub async fn run(&self, shell: &Shell) {
-        shell
-            .each(std::slice::from_ref(&self.path), async |item| {
-                let target = file(&item)?;
+        each_file(shell, std::slice::from_ref(&self.path), async |place| match place {
+            Place::Hdfs(item) => {
+                let target = &item.target;
                 let complain = |e: hfs_client::Error| target.complaint(&e);
                 let reader = target.fs.open(&target.path).await.map_err(complain)?;
                 let mut beginning = [0; SHOWN_BYTES as usize];
                 let read = reader.read_at(0, &mut beginning).await.map_err(complain)?;
                 shell.bytes(&beginning[..read]);
                 Ok(())
-            })
-            .await;
+            }
+            Place::Elsewhere(given) => elsewhere::print_range(shell, &given, 0, SHOWN_BYTES).await,
+        })
+        .await;
     }
 }
 
@@ -159,13 +137,22 @@ pub struct Tail {
 impl Tail {
     /// Runs the verb. With `-f` it ends when it is interrupted or the file is gone.
     pub async fn run(&self, shell: &Shell) {
-        shell
-            .each(std::slice::from_ref(&self.path), async |item| self.one(shell, &item).await)
-            .await;
+        each_file(shell, std::slice::from_ref(&self.path), async |place| match place {
+            Place::Hdfs(item) => self.one(shell, &item).await,
+            Place::Elsewhere(given) if self.follow => Err(Complaint::path(
+                &given.shown,
+                "is followed only in an HDFS; use `tail -f` of this machine",
+            )),
+            Place::Elsewhere(given) => {
+                let from = given.length.saturating_sub(SHOWN_BYTES);
+                elsewhere::print_range(shell, &given, from, SHOWN_BYTES).await
+            }
+        })
+        .await;
     }
 
     async fn one(&self, shell: &Shell, item: &Item) -> Done {
-        let target = file(item)?;
+        let target = &item.target;
         let mut position = item.status.length.saturating_sub(SHOWN_BYTES);
         position += stream_to_stdout(shell, target, position).await?;
         if !self.follow {
@@ -177,18 +164,5 @@ impl Tail {
             // Opened anew each time: a file being written grows for those who open it.
             position += stream_to_stdout(shell, target, position).await?;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn encoded_files_are_told_by_their_first_bytes() {
-        assert_eq!(encoded(b"BZh91AY"), Some(("bzip2", "bzcat")));
-        assert_eq!(encoded(b"SEQ\x06").map(|(form, _)| form), Some("a Hadoop sequence file"));
-        assert_eq!(encoded(b"plain"), None);
-        assert_eq!(encoded(b""), None);
     }
 }

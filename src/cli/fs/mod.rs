@@ -8,6 +8,7 @@ pub mod checksum;
 pub mod chmod;
 pub mod cp;
 pub mod du;
+pub mod elsewhere;
 pub mod find;
 pub mod format;
 pub mod get;

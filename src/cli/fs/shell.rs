@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use hfs_client::{ClientConfig, ErrorKind, FileStatus, FileSystem, FsUrl};
+use hfs_mapreduce::files::Files;
 use parking_lot::Mutex;
 
 use super::glob::{self, Pattern};
@@ -130,6 +131,8 @@ pub struct Shell {
     pub global: GlobalArgs,
     /// The client's settings.
     pub config: ClientConfig,
+    /// Files by their whole URLs, as jobs read them.
+    pub files: Files,
     systems: tokio::sync::Mutex<BTreeMap<String, FileSystem>>,
     out: Mutex<BufWriter<Stdout>>,
     failed: AtomicBool,
@@ -145,6 +148,7 @@ impl Shell {
         Ok(Self {
             verb,
             global,
+            files: Files::local_with(config.clone()),
             config,
             systems: tokio::sync::Mutex::default(),
             out: Mutex::new(BufWriter::with_capacity(64 << 10, io::stdout())),

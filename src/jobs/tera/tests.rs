@@ -16,7 +16,7 @@ fn run<A: Args>(build: impl Fn(A) -> Result<Job>, reduces: u32, arguments: &[&st
     if reduces > 0 {
         job.conf_mut().set(hfs_mapreduce::conf::REDUCES, reduces.to_string());
     }
-    run_local(&job, &Files::Local, &|_| ()).unwrap();
+    run_local(&job, &Files::local(), &|_| ()).unwrap();
     parts(Path::new(arguments[1]))
 }
 
@@ -90,6 +90,6 @@ fn a_file_with_half_a_row_is_refused() {
     let job = sort::Arguments::from_arg_matches_mut(
         &mut sort::Arguments::augment_args(command).try_get_matches_from(arguments).unwrap(),
     );
-    let error = run_local(&sort(job.unwrap()).unwrap(), &Files::Local, &|_| ()).unwrap_err();
+    let error = run_local(&sort(job.unwrap()).unwrap(), &Files::local(), &|_| ()).unwrap_err();
     assert!(error.to_string().contains("150 bytes"), "{error}");
 }

@@ -1,0 +1,121 @@
+//! One file system, by plain paths of its own.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result};
+use hfs_client::{CreateOptions, blocking};
+
+use super::open::{InputFile, InputKind, OutputFile, OutputKind};
+use super::{BlockHosts, FileInfo, local};
+use crate::counters::TaskCounter;
+
+/// A file system that a job can reach. Cheap to clone.
+#[derive(Clone)]
+pub(super) enum System {
+    /// This machine's files.
+    Local,
+    /// A connected HDFS.
+    Hdfs(blocking::FileSystem),
+}
+
+impl fmt::Debug for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url())
+    }
+}
+
+impl System {
+    pub(super) fn status(&self, path: &str) -> Result<Option<FileInfo>> {
+        match self {
+            Self::Local => local::status(path),
+            Self::Hdfs(fs) => Ok(fs.try_status(path)?.map(FileInfo::from)),
+        }
+    }
+
+    pub(super) fn list(&self, path: &str) -> Result<Vec<FileInfo>> {
+        let mut entries = match self {
+            Self::Local => local::list(path)?,
+            Self::Hdfs(fs) => fs.list(path)?.into_iter().map(FileInfo::from).collect(),
+        };
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(entries)
+    }
+
+    pub(super) fn block_hosts(&self, path: &str, length: u64) -> Result<Vec<BlockHosts>> {
+        match self {
+            Self::Local => Ok(Vec::new()),
+            Self::Hdfs(fs) => Ok(fs
+                .block_locations(path, 0, length)?
+                .into_iter()
+                .map(|block| BlockHosts {
+                    offset: block.offset,
+                    length: block.length,
+                    hosts: block.hosts,
+                    racks: block.racks,
+                })
+                .collect()),
+        }
+    }
+
+    pub(super) fn open(&self, path: &str) -> Result<InputFile> {
+        match self {
+            Self::Local => local::open(path),
+            Self::Hdfs(fs) => {
+                let reader = fs.open(path)?;
+                Ok(InputFile { length: reader.len(), kind: InputKind::Hdfs(Box::new(reader)) })
+            }
+        }
+    }
+
+    pub(super) fn create(&self, path: &str) -> Result<OutputFile> {
+        match self {
+            Self::Local => local::create(path),
+            Self::Hdfs(fs) => {
+                let writer = fs.create(path, &CreateOptions::overwrite())?;
+                Ok(OutputFile::new(OutputKind::Hdfs(Box::new(writer))))
+            }
+        }
+    }
+
+    pub(super) fn mkdirs(&self, path: &str) -> Result<()> {
+        match self {
+            Self::Local => std::fs::create_dir_all(path)
+                .with_context(|| format!("the directory {path} can't be made")),
+            Self::Hdfs(fs) => Ok(fs.mkdirs(path, None)?),
+        }
+    }
+
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        match self {
+            Self::Local => std::fs::rename(from, to)
+                .with_context(|| format!("{from} can't be renamed to {to}")),
+            Self::Hdfs(fs) => Ok(fs.rename2(from, to, false)?),
+        }
+    }
+
+    pub(super) fn remove(&self, path: &str) -> Result<()> {
+        match self {
+            Self::Local => local::remove(path),
+            Self::Hdfs(fs) => {
+                fs.delete(path, true)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Where it is, without a path: `hdfs://host:port`, or `file://`.
+    pub(super) fn url(&self) -> String {
+        match self {
+            Self::Local => "file://".to_owned(),
+            Self::Hdfs(fs) => fs.url().with_path("/").to_string().trim_end_matches('/').to_owned(),
+        }
+    }
+
+    /// The counters of bytes read from it and written to it.
+    pub(super) fn counters(&self) -> (TaskCounter, TaskCounter) {
+        match self {
+            Self::Local => (TaskCounter::FileBytesRead, TaskCounter::FileBytesWritten),
+            Self::Hdfs(_) => (TaskCounter::HdfsBytesRead, TaskCounter::HdfsBytesWritten),
+        }
+    }
+}
