@@ -54,7 +54,7 @@ fn a_job_reads_from_one_cluster_and_writes_to_another() {
         run_example(&own, "wordcount", &["-files", &files, "--reduces", "2", "/in", &output]);
     assert!(done.status.success(), "{}", stderr(&done));
     assert_counts(&other, "/far/out", &expected);
-    assert_eq!(names(&other, "/far").trim(), "out");
+    assert_eq!(names(&other, "/far").trim(), "/far/out");
     assert_eq!(names(&own, "/tmp/hfs/cache").trim(), "", "the cache file is left");
     assert!(!names(&own, "/").contains("far"));
 
@@ -89,7 +89,7 @@ fn a_job_reads_from_one_cluster_and_writes_to_another() {
 fn a_job_reads_and_writes_local_files_by_their_urls() {
     let cluster = TestCluster::start().unwrap();
     let expected = count(&hard_text());
-    let text = cluster.scratch().join("text");
+    let text = cluster.scratch().join("local text");
     std::fs::write(&text, hard_text()).unwrap();
     let input = format!("file://{}", text.display());
     let done = run_example(&cluster, "wordcount", &["--json", "--reduces", "2", &input, "/out"]);
