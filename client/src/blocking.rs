@@ -37,6 +37,23 @@ fn runtime() -> Result<&'static Runtime> {
     Ok(RUNTIME.get_or_init(|| made))
 }
 
+/// Waits for any call of this crate that needs its runtime.
+///
+/// # Errors
+/// When the client's threads can't be started.
+pub fn wait<F: Future>(call: F) -> Result<F::Output> {
+    Ok(runtime()?.block_on(call))
+}
+
+/// Begins work of this crate that nobody waits for here.
+///
+/// # Errors
+/// When the client's threads can't be started.
+pub fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    runtime()?.spawn(work);
+    Ok(())
+}
+
 /// A connected file system. See [`crate::FileSystem`] for what each call does.
 ///
 /// Not to be used from inside an async runtime: its calls block the thread.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::url::{Authority, FsUrl};
 
-mod value;
+pub(crate) mod value;
 mod xml;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! [`blocking`] is the same for programs without an async runtime. Inside, `namenode` keeps one
 //! logical connection through the namenode's restarts, `reader` goes from replica to replica,
 //! and `pipeline` keeps a write going when datanodes die. [`localize`] brings files, directories and
-//! archives to this machine.
+//! archives to this machine; `objects`, behind the feature `object-store`, reaches buckets of S3-like stores.
 //!
 //! Promises: no byte that fails its checksum is ever given out; a closed file is whole at its
 //! datanodes; every wait has a deadline and every retry a budget, named in [`ClientConfig`].
@@ -21,6 +21,8 @@ mod lease;
 mod list;
 pub mod localize;
 mod namenode;
+#[cfg(feature = "object-store")]
+pub mod objects;
 mod pipeline;
 mod reader;
 mod retry;

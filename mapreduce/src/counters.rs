@@ -83,6 +83,10 @@ task_counters! {
     FileBytesRead = FILE_SYSTEM_GROUP . "FILE_BYTES_READ",
     /// Bytes written to local files.
     FileBytesWritten = FILE_SYSTEM_GROUP . "FILE_BYTES_WRITTEN",
+    /// Bytes read from object stores.
+    S3aBytesRead = FILE_SYSTEM_GROUP . "S3A_BYTES_READ",
+    /// Bytes written to object stores.
+    S3aBytesWritten = FILE_SYSTEM_GROUP . "S3A_BYTES_WRITTEN",
 }
 
 /// A user's counter, to be had once and then increased at the price of an addition.

@@ -1,10 +1,14 @@
 //! The file systems of a job. A plain path is one of its default file system; `hdfs://host:port/path`
-//! and `file:///path` name another one, so that a job can read from one and write to another.
+//! and `file:///path` name another one, so that a job can read from one and write to another; with the
+//! cargo feature `object-store`, `s3a://bucket/key` as well.
 
+#[cfg(feature = "object-store")]
+mod bucket;
 mod glob;
 mod local;
 mod open;
 mod system;
+mod uploads;
 mod url;
 
 use std::collections::BTreeMap;
@@ -18,10 +22,12 @@ use parking_lot::Mutex;
 use crate::conf::Conf;
 use crate::counters::TaskCounter;
 use system::System;
+use uploads::Redirect;
 use url::Url;
 
 pub use open::{InputFile, MappedPart, OutputFile};
-pub(crate) use url::is_url;
+pub(crate) use uploads::Staging;
+pub(crate) use url::{is_bucket, is_url};
 
 /// Where a job reads and writes: its default file system, and every other that its paths name, which
 /// is connected to when it is first used. Cheap to clone; clones share the connections.
@@ -32,6 +38,8 @@ pub(crate) use url::is_url;
 pub struct Files {
     default: System,
     others: Arc<Others>,
+    /// Where output goes instead, when that is an object store.
+    redirect: Option<Arc<Redirect>>,
 }
 
 /// The file systems beside the default one.
@@ -128,7 +136,25 @@ impl Files {
     }
 
     fn new(default: System, config: Option<ClientConfig>) -> Self {
-        Self { default, others: Arc::new(Others { config, connected: Mutex::default() }) }
+        let others = Arc::new(Others { config, connected: Mutex::default() });
+        Self { default, others, redirect: None }
+    }
+
+    /// Sends files that are created in `dir` to `output`, if that is in a bucket: what `dir` gets are
+    /// small files that say how to complete the uploads.
+    pub(crate) fn uploading(self, dir: &str, output: &str) -> Self {
+        let redirect = is_bucket(output).then(|| Arc::new(Redirect::new(dir, output)));
+        Self { redirect, ..self }
+    }
+
+    /// The bucket of a path, and the path in it.
+    #[cfg(feature = "object-store")]
+    fn bucket<'a>(&self, path: &'a str) -> Result<(hfs_client::objects::Bucket, &'a str)> {
+        let found = self.find(path)?;
+        match found.system {
+            System::Bucket(bucket) => Ok((bucket, found.path)),
+            other => bail!("{path} is in {other:?}, which is no bucket"),
+        }
     }
 
     /// The default file system, if it is an HDFS.
@@ -136,7 +162,7 @@ impl Files {
     pub fn hdfs(&self) -> Option<&blocking::FileSystem> {
         match &self.default {
             System::Hdfs(fs) => Some(fs),
-            System::Local => None,
+            _ => None,
         }
     }
 
@@ -169,6 +195,10 @@ impl Files {
             Some(config) => config.clone(),
             None => ClientConfig::load()?,
         };
+        #[cfg(feature = "object-store")]
+        if is_bucket(&format!("{prefix}/")) {
+            return Ok(System::Bucket(hfs_client::objects::Bucket::new(prefix, &config)?));
+        }
         // A URL needs a path where it has no authority.
         let fs = blocking::FileSystem::connect(format!("{prefix}/").as_str(), config)
             .with_context(|| format!("the file system {prefix} can't be used"))?;
@@ -185,7 +215,7 @@ impl Files {
                         Authority::parse(url.authority).is_ok_and(|named| same(own, &named))
                     })
             }
-            System::Hdfs(_) => false,
+            _ => false,
         })
     }
 
@@ -257,6 +287,10 @@ impl Files {
     /// # Errors
     /// When it can't be created.
     pub fn create(&self, path: &str) -> Result<OutputFile> {
+        #[cfg(feature = "object-store")]
+        if let Some(upload) = self.create_upload(path)? {
+            return Ok(upload);
+        }
         let found = self.find(path)?;
         found.system.create(found.path)
     }
@@ -332,11 +366,20 @@ impl Files {
         }
     }
 
+    /// The counter of bytes written to files in this directory, wherever they really go.
+    pub(crate) fn output_counter(&self, dir: &str) -> TaskCounter {
+        let uploads = self.redirect.as_ref().is_some_and(|redirect| redirect.is_of(dir));
+        if uploads { TaskCounter::S3aBytesWritten } else { self.counters(dir).1 }
+    }
+
     /// The counters of bytes read from and written to the file system of a path.
     pub(crate) fn counters(&self, path: &str) -> (TaskCounter, TaskCounter) {
         match Url::parse(path) {
             None => self.default.counters(),
             Some(url) if url.is("file") => System::Local.counters(),
+            Some(url) if url.is_bucket() => {
+                (TaskCounter::S3aBytesRead, TaskCounter::S3aBytesWritten)
+            }
             Some(_) => (TaskCounter::HdfsBytesRead, TaskCounter::HdfsBytesWritten),
         }
     }
@@ -369,6 +412,9 @@ fn prefix(url: &Url<'_>) -> Result<String> {
     if url.is("file") {
         return Ok("file://".to_owned());
     }
+    if url.is_bucket() {
+        return bucket_prefix(url);
+    }
     if !url.is("hdfs") {
         bail!(
             "{}://{}{} is in no file system that this program knows; it knows hdfs:// and file://",
@@ -383,6 +429,20 @@ fn prefix(url: &Url<'_>) -> Result<String> {
     }
     let url = FsUrl::new(Some(Authority::parse(url.authority)?), "/");
     Ok(url.to_string().trim_end_matches('/').to_owned())
+}
+
+fn bucket_prefix(url: &Url<'_>) -> Result<String> {
+    let Url { scheme, authority, path } = url;
+    if cfg!(not(feature = "object-store")) {
+        bail!(
+            "{scheme}://{authority}{path} is in an object store, which this program is built without; \
+             build it with the cargo feature object-store"
+        );
+    }
+    if authority.is_empty() {
+        bail!("{scheme}:{path} names no bucket; write {scheme}://BUCKET/KEY");
+    }
+    Ok(format!("{}://{authority}", scheme.to_ascii_lowercase()))
 }
 
 /// Whether two authorities are one: a port that is not written is the default one.

@@ -15,7 +15,7 @@ use crate::cache::{WorkingDir, localize_here};
 use crate::conf::{self, Conf};
 use crate::context::{Context, Shared};
 use crate::counters::{self, Limits};
-use crate::files::Files;
+use crate::files::{Files, Staging};
 use crate::job::{Job, Plan};
 use crate::task::attempt::{Environment, Written, fan_in, sort_bytes};
 use crate::task::keep::{Opened, Pool};
@@ -62,37 +62,35 @@ pub fn run_local(
         .prefix("hfs-job-")
         .tempdir()
         .context("no directory for temporary files can be made")?;
-    let staging = staging_dir(output, &format!("local-{}", std::process::id()));
-    let has_output = !output.is_empty();
+    let beside = staging_dir(output, &format!("local-{}", std::process::id()));
+    let staging = match output {
+        "" => None,
+        output => Some(Staging::make(files, output, &beside, work.path())?),
+    };
     let conf = Arc::new(conf);
     let env = Environment {
-        files: files.clone(),
+        files: staging.as_ref().map_or_else(|| files.clone(), |staging| staging.files(files)),
         sort_bytes: sort_bytes(&conf)?,
         fan_in: fan_in(&conf)?,
         pool: kept_bytes(&conf)?.map(Pool::new),
         conf,
         work_dir: work.path().to_owned(),
-        output_dir: staging.clone(),
+        output_dir: staging.as_ref().map(|staging| staging.dir.clone()).unwrap_or_default(),
     };
     let limits = Limits::read(&env.conf)?;
     let cached = localize_here(&env.conf, files, work.path())?;
     let run = Run { job, env, reduces, threads, limits, cached, counters: Mutex::default() };
-    if has_output {
-        files.mkdirs(&staging)?;
-    }
     let outcome = run.tasks(&splits, progress).and_then(|()| {
         let counters = counters::sum(run.counters.lock().iter());
         limits.check_job(&counters)?;
-        if !has_output {
-            return Ok(counters);
+        if let Some(staging) = &staging {
+            staging.commit(files)?;
         }
-        files.create(&format!("{staging}/_SUCCESS"))?.close()?;
-        files.rename(&staging, output)?;
         Ok(counters)
     });
-    if outcome.is_err() && has_output {
+    if let (Err(_), Some(staging)) = (&outcome, &staging) {
         // The job's error says more than one about what is left behind.
-        let _ = files.remove(&staging);
+        let _ = staging.abandon(files);
     }
     Ok(LocalOutcome { maps: splits.len(), reduces, counters: outcome? })
 }

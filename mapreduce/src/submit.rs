@@ -16,7 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::cache;
 use crate::conf;
-use crate::files::{Files, is_url};
+use crate::files::{Files, is_bucket, is_url};
 use crate::job::{Job, Plan};
 use crate::local::{check_output, staging_dir};
 use crate::task::attempt::sort_bytes;
@@ -27,6 +27,8 @@ use digest::program_digest;
 
 /// Where programs lie, each under its SHA-256.
 const PROGRAMS_DIR: &str = "/tmp/hfs/programs";
+/// Where jobs whose output is in an object store are staged.
+const UPLOADS_DIR: &str = "/tmp/hfs/staging";
 /// Attempts before a task fails its job, unless configured.
 const DEFAULT_MAX_ATTEMPTS: u32 = 4;
 /// An attempt silent for so long is killed, unless configured.
@@ -72,7 +74,11 @@ impl Submission {
         let (program_path, program_sha256) = self.upload()?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let unique = format!("{}_{}", since.as_nanos(), std::process::id());
-        let staging_dir = staging_dir(output, &unique);
+        let staging_dir = match output.rsplit_once('/') {
+            // What tasks leave there are only small files that say how to complete their uploads.
+            Some((_, name)) if is_bucket(output) => format!("{UPLOADS_DIR}/._hfs_{name}_{unique}"),
+            _ => staging_dir(output, &unique),
+        };
         let upload_dir = cache::upload_dir(&staging_dir, &unique);
         let cache = cache::submit_items(&conf, self.hdfs()?, &upload_dir).inspect_err(|_| {
             // What was brought before the error has no job that would take it along.

@@ -8,7 +8,7 @@ const SUBSTITUTIONS_MAX: usize = 20;
 
 /// A size in bytes: a number, or one with a binary suffix (`128m`, `1g`, `64k`; Hadoop
 /// `TraditionalBinaryPrefix`).
-pub(super) fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, suffix) = text.split_at(split);
@@ -59,7 +59,7 @@ pub(super) fn millis(text: &str) -> Result<Duration, String> {
 }
 
 /// `true` or `false`.
-pub(super) fn boolean(text: &str) -> Result<bool, String> {
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     one_of(text, &[("TRUE", true), ("FALSE", false)])
 }
 

@@ -3,7 +3,7 @@
 use hfs_protocol::proto::job::SubmitRequest;
 
 use crate::job::Wishes;
-use crate::tracker::place::Place;
+use crate::tracker::place::{Place, is_uploaded};
 
 /// The most maps of a job.
 pub const MAPS_MAX: usize = 1_000_000;
@@ -72,7 +72,12 @@ fn check_output(output: &str, staging: &str) -> Result<(), String> {
     }
     check_output_path("output_dir", output)?;
     check_output_path("staging_dir", staging)?;
-    let (parent, name) = output.rsplit_once('/').unwrap_or(("", output));
+    let (mut parent, name) = output.rsplit_once('/').unwrap_or(("", output));
+    if is_uploaded(output) {
+        // What tasks leave are small files about their uploads, in the job's own file system.
+        check_path("staging_dir", staging)?;
+        parent = staging.rsplit_once('/').map_or("", |(parent, _)| parent);
+    }
     let prefix = format!("{parent}/._hfs_{name}_");
     let unique = staging.strip_prefix(&prefix);
     if unique.is_none_or(|unique| unique.is_empty() || unique.contains('/')) {

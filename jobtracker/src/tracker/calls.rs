@@ -71,6 +71,24 @@ impl Calls {
         self.until_clear(self.until, || self.store.delete(&self.job, path)).await
     }
 
+    /// Completes uploads; see [`Store::publish`]. However many there are, they have the step's whole time.
+    ///
+    /// # Errors
+    /// A refusal, or no clear answer up to the deadline.
+    pub async fn publish(&self, dir: &str) -> Result<(), StoreError> {
+        let publish = || self.store.publish(&self.job, dir);
+        self.until_clear_in(self.until, self.until, publish).await
+    }
+
+    /// Gives up uploads; see [`Store::withdraw`].
+    ///
+    /// # Errors
+    /// A refusal, or no clear answer up to the deadline.
+    pub async fn withdraw(&self, dir: &str) -> Result<bool, StoreError> {
+        let withdraw = || self.store.withdraw(&self.job, dir);
+        self.until_clear_in(self.until, self.until, withdraw).await
+    }
+
     /// Renames. True: this call did it. False: it was refused as done or undoable (the source is not there,
     /// or the target is) after a try whose answer was unclear, so the try may have done it.
     ///
@@ -92,11 +110,22 @@ impl Calls {
     async fn until_clear<'a, T>(
         &'a self,
         until: Instant,
+        call: impl FnMut() -> BoxFuture<'a, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.until_clear_in(until, Instant::now() + self.call, call).await
+    }
+
+    /// `one`: when the first call is given up; later ones get as long.
+    async fn until_clear_in<'a, T>(
+        &'a self,
+        until: Instant,
+        one: Instant,
         mut call: impl FnMut() -> BoxFuture<'a, Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        let each = one - Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
-            let one = until.min(Instant::now() + self.call);
+            let one = until.min(Instant::now() + each);
             let why = match timeout_at(one, call()).await {
                 Ok(Err(StoreError::Unclear(why))) => why,
                 Ok(clear) => return clear,

@@ -11,6 +11,10 @@
 //! An attempt that nobody waits for any more, because its worker was given up, writes below
 //! `_attempts` alone, so it can't reach the output however late it wakes.
 //!
+//! Output in an object store, which has no rename, is uploaded to its final keys by the attempts, and stays
+//! invisible until the uploads are completed. The files above are then small ones that say how; committing
+//! a task moves them as any others, and committing the job completes the uploads and writes `_SUCCESS` last.
+//!
 //! Each step can be done again after a crash. Whether a rename was done is told by the file id of the
 //! directory, which the rename keeps: it is written to the job's history before the rename.
 
@@ -18,6 +22,7 @@ use hfs_protocol::ids::AttemptId;
 use hfs_protocol::proto::task::{JobSpec, OutputFile};
 
 use super::calls::Calls;
+use super::place::is_uploaded;
 use super::store::StoreError;
 use crate::scheduler::{Cleaned, CommitError};
 
@@ -60,6 +65,9 @@ pub async fn commit_task(
     }
     for file in files {
         let Err(error) = move_file(calls, &own, file, again).await else { continue };
+        if is_uploaded(&job.output_dir) {
+            give_up(calls, &own).await;
+        }
         // A rename that was not answered may still be done, over a file of the next attempt, unless
         // its source is gone.
         return Err(match calls.delete(&own).await {
@@ -149,6 +157,9 @@ pub async fn commit_job(calls: &Calls, output_id: u64) -> Result<(), CommitError
     if output.is_empty() {
         return Ok(());
     }
+    if is_uploaded(output) {
+        return publish_job(calls).await;
+    }
     let clear = |e: StoreError| match e {
         StoreError::Unclear(why) => CommitError::unclear(why),
         e => CommitError::refused(e.message()),
@@ -176,6 +187,28 @@ pub async fn commit_job(calls: &Calls, output_id: u64) -> Result<(), CommitError
     Ok(())
 }
 
+/// Completes the uploads of all tasks. `_SUCCESS` says that it was done, by whichever try.
+async fn publish_job(calls: &Calls) -> Result<(), CommitError> {
+    let job = calls.job();
+    calls.publish(&sealed_dir(job)).await.map_err(|e| match e {
+        StoreError::Unclear(why) => CommitError::unclear(why),
+        e => CommitError::refused(e.message()),
+    })?;
+    give_up(calls, &format!("{}/{ATTEMPTS}", job.staging_dir)).await;
+    if let Err(e) = calls.delete(&job.staging_dir).await {
+        tracing::warn!("{} is left: {}", job.staging_dir, e.message());
+    }
+    Ok(())
+}
+
+/// Gives up the uploads of attempts that nobody waits for.
+async fn give_up(calls: &Calls, dir: &str) {
+    // The output does not depend on it. Stores can be told to forget old uploads by themselves.
+    if let Err(e) = calls.withdraw(dir).await {
+        tracing::warn!("uploads that {dir} tells of are left: {}", e.message());
+    }
+}
+
 /// Deletes what a job that did not succeed has written. When a rename of the directory with this file id
 /// had no clear answer, finds out what became of it: once the staging directory is gone nothing
 /// can be renamed out of it any more. `output_id` 0: there was none.
@@ -188,6 +221,11 @@ pub async fn clean_job(calls: &Calls, output_id: u64) -> Result<Cleaned, CommitE
         return Ok(Cleaned::Gone);
     }
     let explain = |e: StoreError| CommitError::unclear(e.message());
+    if is_uploaded(&job.output_dir) {
+        let published = calls.withdraw(&job.staging_dir).await.map_err(explain)?;
+        calls.delete(&job.staging_dir).await.map_err(explain)?;
+        return Ok(if published { Cleaned::Committed } else { Cleaned::Gone });
+    }
     calls.delete(&job.staging_dir).await.map_err(explain)?;
     if output_id != 0 && calls.file_id(&job.output_dir).await.map_err(explain)? == Some(output_id) {
         return Ok(Cleaned::Committed);

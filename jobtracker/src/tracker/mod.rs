@@ -5,6 +5,8 @@
 //! work is started elsewhere and comes back as a message. What is queued is handled before slots
 //! are offered, so a burst of reports costs one round of placement.
 
+#[cfg(feature = "object-store")]
+mod buckets;
 mod calls;
 pub mod commit;
 mod counts;

@@ -11,6 +11,8 @@ pub enum Place<'a> {
     Hdfs(FsUrl),
     /// A path of this machine's files, which the workers must share.
     Local(&'a str),
+    /// A path in a bucket of an object store, and the URL of the bucket.
+    Bucket(&'a str, &'a str),
 }
 
 impl<'a> Place<'a> {
@@ -25,6 +27,9 @@ impl<'a> Place<'a> {
         if let Some(local) = path.strip_prefix("file://").filter(|rest| rest.starts_with('/')) {
             return Ok(Self::Local(local));
         }
+        if let Some((url, key)) = bucket(path) {
+            return Ok(Self::Bucket(url, key));
+        }
         if FsUrl::is_url(path) {
             let url: FsUrl = path.parse().map_err(|e: hfs_client::Error| e.to_string())?;
             if url.authority().is_some() {
@@ -32,8 +37,8 @@ impl<'a> Place<'a> {
             }
         }
         Err(format!(
-            "'{path}' is none of /path, hdfs://host:port/path and file:///path, which job output can \
-             be committed to"
+            "'{path}' is none of /path, hdfs://host:port/path, file:///path and s3a://bucket/key, which \
+             job output can be committed to"
         ))
     }
 
@@ -41,14 +46,28 @@ impl<'a> Place<'a> {
     #[must_use]
     pub fn path(&self) -> &str {
         match self {
-            Self::Own(path) | Self::Local(path) => path,
+            Self::Own(path) | Self::Local(path) | Self::Bucket(_, path) => path,
             Self::Hdfs(url) => url.path(),
         }
     }
 }
 
+/// The bucket's URL and the path in it of `s3a://bucket/path`.
+fn bucket(path: &str) -> Option<(&str, &str)> {
+    let front = ["s3a://", "s3://", "s3n://"].into_iter().find(|front| path.starts_with(front))?;
+    let name = path[front.len()..].find('/').filter(|length| *length > 0)?;
+    Some(path.split_at(front.len() + name))
+}
+
+/// Whether output at this path is uploaded, and completed where other output is renamed.
+#[must_use]
+pub fn is_uploaded(path: &str) -> bool {
+    bucket(path).is_some()
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -57,7 +76,8 @@ mod tests {
         assert_eq!(Place::parse("file:///a/b"), Ok(Place::Local("/a/b")));
         let other = Place::parse("hdfs://nn:9000/a");
         assert!(matches!(&other, Ok(Place::Hdfs(url)) if url.path() == "/a"), "{other:?}");
-        for wrong in ["", "a", "file://a", "hdfs:///a", "hdfs://", "s3a://b/a"] {
+        assert_eq!(Place::parse("s3a://b/a/c"), Ok(Place::Bucket("s3a://b", "/a/c")));
+        for wrong in ["", "a", "file://a", "hdfs:///a", "hdfs://", "s3a:///a", "s3a://b"] {
             let why = Place::parse(wrong).unwrap_err();
             assert!(why.contains(wrong), "{wrong}: {why}");
         }

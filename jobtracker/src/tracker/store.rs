@@ -1,7 +1,11 @@
 //! The few calls on a file system that commits need.
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use hfs_protocol::proto::task::JobSpec;
+
+/// Said of output in a bucket where no bucket can be reached.
+pub const NO_BUCKETS: &str = "this jobtracker is built without object stores; build hfs with the cargo \
+                              feature object-store";
 
 /// What can go wrong, by what a commit does about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +58,24 @@ pub trait Store: Send + Sync + 'static {
         to: &'a str,
         overwrite: bool,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
+    /// Completes the uploads that the files below `dir` of the job's own file system describe, and then says
+    /// in its output directory, which is in a bucket, that all of it is there.
+    fn publish<'a>(
+        &'a self,
+        _job: &'a JobSpec,
+        _dir: &'a str,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(ready(Err(StoreError::Other(NO_BUCKETS.to_owned()))))
+    }
+    /// Gives up the uploads that the files below `dir` describe, and deletes those that are completed. True:
+    /// the output was published before, and stays.
+    fn withdraw<'a>(
+        &'a self,
+        _job: &'a JobSpec,
+        _dir: &'a str,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(ready(Err(StoreError::Other(NO_BUCKETS.to_owned()))))
+    }
     /// Deletes a path and all below it. Fine when it is absent.
     fn delete<'a>(
         &'a self,

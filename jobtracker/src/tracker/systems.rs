@@ -4,10 +4,12 @@ use futures::future::BoxFuture;
 use hfs_client::{CreateOptions, FileSystem};
 use hfs_protocol::proto::task::JobSpec;
 
+#[cfg(feature = "object-store")]
+use super::buckets;
 use super::hdfs::{Hdfs, explain};
 use super::local;
 use super::place::Place;
-use super::store::{Store, StoreError};
+use super::store::{NO_BUCKETS, Store, StoreError};
 
 /// Every file system that output can be committed to.
 #[derive(Debug, Default)]
@@ -47,6 +49,7 @@ impl Systems {
                  its nodes share the directory, an operator can allow it with --local-output \
                  (local-output in hfs.toml) of the jobtracker"
             ))),
+            Place::Bucket(..) => Err(StoreError::Other(NO_BUCKETS.to_owned())),
         }
     }
 }
@@ -68,6 +71,10 @@ impl Store for Systems {
         path: &'a str,
     ) -> BoxFuture<'a, Result<Option<u64>, StoreError>> {
         Box::pin(async move {
+            #[cfg(feature = "object-store")]
+            if let Ok(Place::Bucket(url, path)) = Place::parse(path) {
+                return buckets::file_id(job, url, path).await;
+            }
             match self.find(job, path).await? {
                 Found::Hdfs(fs, path) => match fs.status(&path).await.map_err(explain) {
                     Ok(status) => Ok(Some(status.file_id)),
@@ -127,6 +134,30 @@ impl Store for Systems {
                     blocking(from, move |from| local::rename(from, &to, overwrite)).await
                 }
             }
+        })
+    }
+
+    #[cfg(feature = "object-store")]
+    fn publish<'a>(
+        &'a self,
+        job: &'a JobSpec,
+        dir: &'a str,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let fs = self.hdfs.file_system(&job.fs_url, &job.user).await?;
+            buckets::publish(fs, job, dir).await
+        })
+    }
+
+    #[cfg(feature = "object-store")]
+    fn withdraw<'a>(
+        &'a self,
+        job: &'a JobSpec,
+        dir: &'a str,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let fs = self.hdfs.file_system(&job.fs_url, &job.user).await?;
+            buckets::withdraw(fs, job, dir).await
         })
     }
 

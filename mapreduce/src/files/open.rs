@@ -4,9 +4,13 @@ use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+#[cfg(feature = "object-store")]
+use hfs_client::objects::Upload;
 use hfs_client::{MappedRange, blocking};
 use memmap2::Mmap;
 
+#[cfg(feature = "object-store")]
+use super::{bucket::Object, uploads::Keep};
 use crate::compress::{Codec, Encoder};
 
 /// Compressed bytes gathered before they are written.
@@ -15,6 +19,8 @@ const COMPRESSED_BUFFER_BYTES: usize = 1 << 20;
 pub(super) enum InputKind {
     Local(Arc<Mmap>),
     Hdfs(Box<blocking::FileReader>),
+    #[cfg(feature = "object-store")]
+    Object(Box<Object>),
 }
 
 /// A file open for reading at any position.
@@ -65,6 +71,8 @@ impl InputFile {
                 }
                 Ok(reader.read_at(position, buffer)?)
             }
+            #[cfg(feature = "object-store")]
+            InputKind::Object(object) => object.read_at(position, buffer),
         }
     }
 
@@ -83,6 +91,8 @@ impl InputFile {
                 let mapped = reader.map_range(position, length)?;
                 Ok(mapped.map(|range| MappedPart(MappedKind::Replica(range))))
             }
+            #[cfg(feature = "object-store")]
+            InputKind::Object(_) => Ok(None),
         }
     }
 }
@@ -124,6 +134,9 @@ impl MappedPart {
 pub(super) enum OutputKind {
     Local(std::fs::File, String),
     Hdfs(Box<blocking::FileWriter>),
+    /// An object, and where it is kept how to complete it; `None`: it is completed when it is closed.
+    #[cfg(feature = "object-store")]
+    Object(Box<Upload>, Option<Box<Keep>>),
 }
 
 /// A file open for writing. It counts only after [`OutputFile::close`].
@@ -172,6 +185,8 @@ impl OutputFile {
                 .write_all(bytes)
                 .with_context(|| format!("the file {path} can't be written; is the disk full?")),
             OutputKind::Hdfs(writer) => Ok(writer.write_all(bytes)?),
+            #[cfg(feature = "object-store")]
+            OutputKind::Object(upload, _) => Ok(blocking::wait(upload.write(bytes))??),
         }
     }
 
@@ -187,6 +202,12 @@ impl OutputFile {
         match self.kind {
             OutputKind::Local(..) => {}
             OutputKind::Hdfs(writer) => writer.close()?,
+            #[cfg(feature = "object-store")]
+            OutputKind::Object(upload, None) => blocking::wait(upload.publish())??,
+            #[cfg(feature = "object-store")]
+            OutputKind::Object(upload, Some(keep)) => {
+                keep.keep(&blocking::wait(upload.finish())??)?;
+            }
         }
         Ok(self.length)
     }

@@ -3,8 +3,12 @@
 use std::fmt;
 
 use anyhow::{Context as _, Result};
+#[cfg(feature = "object-store")]
+use hfs_client::objects::Bucket;
 use hfs_client::{CreateOptions, blocking};
 
+#[cfg(feature = "object-store")]
+use super::bucket;
 use super::open::{InputFile, InputKind, OutputFile, OutputKind};
 use super::{BlockHosts, FileInfo, local};
 use crate::counters::TaskCounter;
@@ -16,6 +20,9 @@ pub(super) enum System {
     Local,
     /// A connected HDFS.
     Hdfs(blocking::FileSystem),
+    /// A bucket of an object store.
+    #[cfg(feature = "object-store")]
+    Bucket(Bucket),
 }
 
 impl fmt::Debug for System {
@@ -29,6 +36,8 @@ impl System {
         match self {
             Self::Local => local::status(path),
             Self::Hdfs(fs) => Ok(fs.try_status(path)?.map(FileInfo::from)),
+            #[cfg(feature = "object-store")]
+            Self::Bucket(bucket) => bucket::status(bucket, path),
         }
     }
 
@@ -36,6 +45,8 @@ impl System {
         let mut entries = match self {
             Self::Local => local::list(path)?,
             Self::Hdfs(fs) => fs.list(path)?.into_iter().map(FileInfo::from).collect(),
+            #[cfg(feature = "object-store")]
+            Self::Bucket(bucket) => bucket::list(bucket, path)?,
         };
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(entries)
@@ -44,6 +55,8 @@ impl System {
     pub(super) fn block_hosts(&self, path: &str, length: u64) -> Result<Vec<BlockHosts>> {
         match self {
             Self::Local => Ok(Vec::new()),
+            #[cfg(feature = "object-store")]
+            Self::Bucket(_) => Ok(Vec::new()),
             Self::Hdfs(fs) => Ok(fs
                 .block_locations(path, 0, length)?
                 .into_iter()
@@ -64,6 +77,8 @@ impl System {
                 let reader = fs.open(path)?;
                 Ok(InputFile { length: reader.len(), kind: InputKind::Hdfs(Box::new(reader)) })
             }
+            #[cfg(feature = "object-store")]
+            Self::Bucket(bucket) => bucket::open(bucket, path),
         }
     }
 
@@ -74,6 +89,11 @@ impl System {
                 let writer = fs.create(path, &CreateOptions::overwrite())?;
                 Ok(OutputFile::new(OutputKind::Hdfs(Box::new(writer))))
             }
+            #[cfg(feature = "object-store")]
+            Self::Bucket(bucket) => {
+                let upload = blocking::wait(bucket.upload(path))??;
+                Ok(OutputFile::new(OutputKind::Object(Box::new(upload), None)))
+            }
         }
     }
 
@@ -82,6 +102,9 @@ impl System {
             Self::Local => std::fs::create_dir_all(path)
                 .with_context(|| format!("the directory {path} can't be made")),
             Self::Hdfs(fs) => Ok(fs.mkdirs(path, None)?),
+            // There are none but in keys.
+            #[cfg(feature = "object-store")]
+            Self::Bucket(_) => Ok(()),
         }
     }
 
@@ -90,6 +113,10 @@ impl System {
             Self::Local => std::fs::rename(from, to)
                 .with_context(|| format!("{from} can't be renamed to {to}")),
             Self::Hdfs(fs) => Ok(fs.rename2(from, to, false)?),
+            #[cfg(feature = "object-store")]
+            Self::Bucket(bucket) => anyhow::bail!(
+                "{bucket:?}{from} can't be renamed to {to}: an object store has no rename"
+            ),
         }
     }
 
@@ -100,6 +127,8 @@ impl System {
                 fs.delete(path, true)?;
                 Ok(())
             }
+            #[cfg(feature = "object-store")]
+            Self::Bucket(bucket) => Ok(blocking::wait(bucket.delete(path))??),
         }
     }
 
@@ -108,6 +137,8 @@ impl System {
         match self {
             Self::Local => "file://".to_owned(),
             Self::Hdfs(fs) => fs.url().with_path("/").to_string().trim_end_matches('/').to_owned(),
+            #[cfg(feature = "object-store")]
+            Self::Bucket(bucket) => bucket.url().to_owned(),
         }
     }
 
@@ -116,6 +147,8 @@ impl System {
         match self {
             Self::Local => (TaskCounter::FileBytesRead, TaskCounter::FileBytesWritten),
             Self::Hdfs(_) => (TaskCounter::HdfsBytesRead, TaskCounter::HdfsBytesWritten),
+            #[cfg(feature = "object-store")]
+            Self::Bucket(_) => (TaskCounter::S3aBytesRead, TaskCounter::S3aBytesWritten),
         }
     }
 }

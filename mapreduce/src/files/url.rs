@@ -29,10 +29,20 @@ impl<'a> Url<'a> {
         Some(Self { scheme, authority, path: if path.is_empty() { "/" } else { path } })
     }
 
+    /// Whether it names a bucket of an object store.
+    pub(crate) fn is_bucket(&self) -> bool {
+        ["s3a", "s3", "s3n"].iter().any(|scheme| self.is(scheme))
+    }
+
     /// Whether the scheme is this one, however it is written.
     pub(crate) fn is(&self, scheme: &str) -> bool {
         self.scheme.eq_ignore_ascii_case(scheme)
     }
+}
+
+/// Whether a path names a bucket of an object store.
+pub(crate) fn is_bucket(path: &str) -> bool {
+    Url::parse(path).is_some_and(|url| url.is_bucket())
 }
 
 /// Whether a path names its file system.

@@ -52,7 +52,7 @@ impl Environment {
 
     /// Counts bytes written to the output directory.
     pub(crate) fn bytes_written_counter(&self) -> TaskCounter {
-        self.files.counters(&self.output_dir).1
+        self.files.output_counter(&self.output_dir)
     }
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn run(
     let spec = launch.job.as_ref().context("the worker sent a launch without a job")?;
     let conf = Arc::new(spec.conf.iter().collect::<Conf>());
     let env = Environment {
-        files,
+        files: files.uploading(&launch.attempt_output_dir, &spec.output_dir),
         sort_bytes: match spec.sort_memory_bytes {
             0 => sort_bytes(&conf)?,
             bytes => bytes,

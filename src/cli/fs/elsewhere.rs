@@ -1,5 +1,5 @@
-//! Files that are not in an HDFS, as the verbs that print files see them: `file:///path`. They are
-//! reached as a job reaches its files, with calls that wait, so on threads of their own.
+//! Files that are not in an HDFS, as the verbs that print files see them: `file:///path`, and
+//! `s3a://bucket/key` with the cargo feature `object-store`. They are reached as a job reaches its files, with calls that wait, so on threads of their own.
 
 use anyhow::Result;
 use hfs_mapreduce::files::{FileInfo, Files};
@@ -26,7 +26,8 @@ pub struct Given {
 /// Whether an argument names a file system that is no HDFS.
 #[must_use]
 pub fn is_elsewhere(argument: &str) -> bool {
-    argument.starts_with("file:/")
+    const SCHEMES: [&str; 4] = ["file:/", "s3a://", "s3://", "s3n://"];
+    SCHEMES.iter().any(|scheme| argument.starts_with(scheme))
 }
 
 /// The files that an argument with globs stands for; complaints for those that are directories.
