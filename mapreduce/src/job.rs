@@ -85,13 +85,13 @@ pub(crate) trait Program: Send + Sync {
     fn splits(&self, context: &SplitContext<'_>) -> Result<Vec<InputSplit>>;
     /// Lets the partitioner put what all tasks must know into the plan's configuration.
     fn plan_partitions(&self, files: &Files, plan: &mut Plan) -> Result<()>;
-    /// Maps for reducers.
+    /// Maps for reducers, and into named outputs.
     fn map(
         &self,
         split: &InputSplit,
         env: &Environment,
         context: &mut Context,
-    ) -> Result<MapOutput>;
+    ) -> Result<(MapOutput, Vec<Written>)>;
     /// Maps into an output file, in a job without reducers.
     fn map_only(
         &self,
@@ -566,7 +566,12 @@ where
         Ok(())
     }
 
-    fn map(&self, _: &InputSplit, _: &Environment, _: &mut Context) -> Result<MapOutput> {
+    fn map(
+        &self,
+        _: &InputSplit,
+        _: &Environment,
+        _: &mut Context,
+    ) -> Result<(MapOutput, Vec<Written>)> {
         bail!("this job has no reducer, so its maps have no sorted output")
     }
 
@@ -621,7 +626,7 @@ where
         split: &InputSplit,
         env: &Environment,
         context: &mut Context,
-    ) -> Result<MapOutput> {
+    ) -> Result<(MapOutput, Vec<Written>)> {
         let Mapped { mapper, input, combining, partitioner, .. } = &self.mapped;
         let mut partitioner = partitioner.clone();
         partitioner.configure(&env.conf, context.reduces())?;

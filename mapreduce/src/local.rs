@@ -206,7 +206,7 @@ impl Run<'_> {
 
     fn map(&self, index: usize, split: &InputSplit) -> Result<Vec<Opened>> {
         let (env, mut context, _working) = self.surroundings(TaskKind::Map, index)?;
-        let output = self.job.program.map(split, &env, &mut context)?;
+        let (output, _) = self.job.program.map(split, &env, &mut context)?;
         self.finished(&context)?;
         output.open()
     }

@@ -22,8 +22,8 @@ const MAX_OPEN: usize = 1000;
 /// `NAME-r-00000`, one for each task that emits to it, which become visible with the job's other
 /// output, and only once. A name may have directories: `by-year/2024`.
 ///
-/// A mapper can have named outputs only in a job without reducers; with reducers its records
-/// themselves are no output, and what a map that runs again has written could stand twice.
+/// A mapper can have named outputs whether its job has reducers or not. With reducers, the files are
+/// those of the very attempts whose records the reducers got.
 ///
 /// ```
 /// use hfs_mapreduce::{Emit, Line, Mapper, NamedOutput, Result, Text, TextInput};
@@ -184,10 +184,7 @@ enum Place {
 
 impl Default for Place {
     fn default() -> Self {
-        Self::None(
-            "it is the mapper's, and the job has reducers; only a job without reducers and the reducers \
-             of others can have named outputs",
-        )
+        Self::None("only mappers and reducers can have named outputs")
     }
 }
 

@@ -198,7 +198,7 @@ impl Mapper for SideEffect {
 }
 
 #[test]
-fn a_mapper_has_named_outputs_in_a_job_without_reducers_only() {
+fn a_mapper_has_named_outputs_with_and_without_reducers() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     std::fs::write(dir.path().join("in"), "a\nb\n").unwrap();
@@ -206,8 +206,9 @@ fn a_mapper_has_named_outputs_in_a_job_without_reducers_only() {
     run(job().map_only().output(path("out")).build()).unwrap();
     let files = named(&[("_SUCCESS", ""), ("part-m-00000", ""), ("side-m-00000", "a\nb\n")]);
     assert_eq!(tree(&dir.path().join("out")), files);
-    let error = run(job().reduce(Sum).output(path("no")).build()).unwrap_err();
-    assert!(format!("{error:#}").contains("the job has reducers"), "{error:#}");
+    run(job().reduce(Sum).reduces(1).output(path("reduced")).build()).unwrap();
+    let files = named(&[("_SUCCESS", ""), ("part-r-00000", ""), ("side-m-00000", "a\nb\n")]);
+    assert_eq!(tree(&dir.path().join("reduced")), files);
     let error = run(job().map_only().output_format(NullOutput).build()).unwrap_err();
     assert!(format!("{error:#}").contains("no output directory"), "{error:#}");
 }

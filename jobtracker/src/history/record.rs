@@ -106,6 +106,9 @@ pub struct MapDone {
     /// Milliseconds since the epoch.
     #[prost(uint64, tag = "5")]
     pub finish_ms: u64,
+    /// Its output files beside the segment.
+    #[prost(message, repeated, tag = "6")]
+    pub files: Vec<OutputFile>,
 }
 
 /// The attempt that won a task with output files.

@@ -304,6 +304,19 @@ impl Job {
             && self.reduce_tally.succeeded as usize == self.reduces.len()
     }
 
+    /// The output files of maps with reduces, by the attempts whose results count.
+    #[must_use]
+    pub fn map_files(&self) -> Vec<(AttemptId, Vec<OutputFile>)> {
+        let of = |(index, task): (usize, &Task)| match &task.state {
+            TaskState::Succeeded(success) if !success.files.is_empty() => {
+                let task = TaskId { job: self.id, kind: TaskKind::Map, index: index as u32 };
+                Some((AttemptId { task, number: success.attempt }, success.files.clone()))
+            }
+            _ => None,
+        };
+        self.maps.iter().enumerate().filter_map(of).collect()
+    }
+
     /// How often a task may fail.
     #[must_use]
     pub fn max_attempts(&self) -> u32 {
@@ -403,6 +416,7 @@ impl Job {
         &mut self,
         id: AttemptId,
         segment: SegmentAt,
+        files: Vec<OutputFile>,
         counters: Vec<Counter>,
         finish_ms: u64,
     ) -> bool {
@@ -410,8 +424,8 @@ impl Job {
             return false;
         }
         self.count(&counters, 1);
-        let success =
-            Success { attempt: id.number, segment: Some(segment), counters, fetch_reports: 0 };
+        let segment = Some(segment);
+        let success = Success { attempt: id.number, segment, files, counters, fetch_reports: 0 };
         self.set_state(id.task, TaskState::Succeeded(success));
         self.output_log.push(id.task.index);
         if self.maps_left() == 0 {
@@ -473,7 +487,8 @@ impl Job {
         let counters = committing.counters.clone();
         self.output_files += committing.files.len() as u64;
         self.count(&counters, 1);
-        let success = Success { attempt: id.number, segment: None, counters, fetch_reports: 0 };
+        let (attempt, files) = (id.number, Vec::new());
+        let success = Success { attempt, segment: None, files, counters, fetch_reports: 0 };
         self.set_state(id.task, TaskState::Succeeded(success));
         true
     }

@@ -88,7 +88,7 @@ impl Replayed {
                     .map(|(attempt, _)| attempt.worker)
                     .ok_or_else(|| format!("{id} is done and was not running"))?;
                 let segment = SegmentAt { worker, path: done.path, bytes: done.bytes };
-                job.map_done(id, segment, done.counters, done.finish_ms);
+                job.map_done(id, segment, done.files, done.counters, done.finish_ms);
             }
             Entry::TaskCommitting(done) => {
                 let id = own(job, &done.attempt_id)?;

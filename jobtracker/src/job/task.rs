@@ -23,6 +23,9 @@ pub struct Success {
     pub attempt: u32,
     /// Of a map with reduces: its output.
     pub segment: Option<SegmentAt>,
+    /// Of a map with reduces: its output files beside that, which are moved when the job is sealed. Until then a
+    /// map whose output gets lost may run again, and the files of only one attempt count.
+    pub files: Vec<OutputFile>,
     /// The attempt's last counters.
     pub counters: Vec<Counter>,
     /// How often a reduce reported that it could not fetch this output.

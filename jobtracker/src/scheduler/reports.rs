@@ -96,6 +96,10 @@ impl Scheduler {
                 self.attempt_failed(now, id, key, message, "", false, out);
                 return;
             }
+            if let Err(message) = check_files(&done.outputs) {
+                self.attempt_failed(now, id, key, &message, "", false, out);
+                return;
+            }
             let (path, bytes) = (done.map_output_path.clone(), done.map_output_bytes);
             let segment = SegmentAt { worker: key, path, bytes };
             let record = MapDone {
@@ -104,8 +108,9 @@ impl Scheduler {
                 bytes,
                 counters: done.counters.clone(),
                 finish_ms: now.wall_ms,
+                files: done.outputs.clone(),
             };
-            if !job.map_done(id, segment, done.counters, now.wall_ms) {
+            if !job.map_done(id, segment, done.outputs, done.counters, now.wall_ms) {
                 return;
             }
             if let Some(worker) = self.workers.get_mut(key) {

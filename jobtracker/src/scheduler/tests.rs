@@ -229,6 +229,39 @@ fn what_a_lost_worker_had_runs_again_and_costs_no_try() {
     assert!(job.failures.is_empty());
 }
 
+/// Named outputs of maps: those of the attempt whose output the reduces got, and of no other.
+#[test]
+fn files_of_a_map_that_ran_again_are_those_of_the_last_success() {
+    let mut stage = Stage::new();
+    let (a, _) = stage.worker("a", "ha", 1);
+    let first = launches(&stage.submit(&[&[]], 1))[0];
+    let with_files = |stage: &mut Stage, (worker, id): (WorkerKey, AttemptId)| {
+        let done = Done {
+            attempt_id: id.to_string(),
+            map_output_path: "/w/x".into(),
+            outputs: vec![OutputFile {
+                path: format!("{id}/f"),
+                name: "bad-m-00000".into(),
+                bytes: 1,
+            }],
+            ..Done::default()
+        };
+        stage.event(Event::Report(worker, Report::Done(done)))
+    };
+    let out = with_files(&mut stage, first);
+    assert!(!wants(&out, |a| matches!(a, Action::CommitTask { .. })), "not before the seal");
+    let files = |stage: &Stage| stage.scheduler.jobs[&JOB].map_files();
+    assert_eq!(files(&stage)[0].0, first.1);
+    stage.worker("b", "hb", 1);
+    stage.event(Event::Disconnected(a));
+    let again = launches(&stage.pass(2_000));
+    let again = *again.iter().find(|(_, id)| id.task.kind == TaskKind::Map).unwrap();
+    assert_eq!(files(&stage), [], "what is lost is not there");
+    with_files(&mut stage, again);
+    assert_eq!(files(&stage)[0].0, again.1);
+    assert_eq!(files(&stage)[0].1[0].path, format!("{}/f", again.1));
+}
+
 #[test]
 fn an_output_nobody_needs_is_not_made_again_until_a_reduce_fails() {
     let mut stage = Stage::new();

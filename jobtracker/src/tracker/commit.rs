@@ -18,6 +18,7 @@
 //! Each step can be done again after a crash. Whether a rename was done is told by the file id of the
 //! directory, which the rename keeps: it is written to the job's history before the rename.
 
+use futures::{StreamExt, TryStreamExt, stream};
 use hfs_protocol::ids::AttemptId;
 use hfs_protocol::proto::task::{JobSpec, OutputFile};
 
@@ -30,6 +31,8 @@ use crate::scheduler::{Cleaned, CommitError};
 const ATTEMPTS: &str = "_attempts";
 /// What will be the output directory, in the staging directory.
 const OUTPUT: &str = "_output";
+/// Files of maps that are moved at once.
+const MOVES_AT_ONCE: usize = 16;
 /// The file that says that the output is whole.
 const SUCCESS: &str = "_SUCCESS";
 
@@ -107,6 +110,30 @@ async fn move_file(
         Some(_) => Ok(()),
         None => Err(StoreError::Other(why)),
     }
+}
+
+/// Moves the files that maps with reduces have written beside their output for these, of the attempts whose
+/// output was taken. An earlier try may have moved some.
+///
+/// # Errors
+/// A sentence that names the file. Nothing can be seen of the output then.
+pub async fn commit_map_files(
+    calls: &Calls,
+    maps: Vec<(AttemptId, Vec<OutputFile>)>,
+) -> Result<(), CommitError> {
+    let job = calls.job();
+    if job.staging_dir.is_empty() {
+        return Ok(());
+    }
+    let files = maps.into_iter().flat_map(|(attempt, files)| {
+        let own = attempt_dir(job, attempt);
+        files.into_iter().map(move |file| (own.clone(), file))
+    });
+    let moves = stream::iter(files)
+        .map(async |(own, file)| move_file(calls, &own, &file, true).await)
+        .buffer_unordered(MOVES_AT_ONCE);
+    let moved = moves.try_for_each(|()| std::future::ready(Ok(()))).await;
+    moved.map_err(|e| CommitError::refused(e.message()))
 }
 
 /// A task names its files in full or from its directory on, and no others.

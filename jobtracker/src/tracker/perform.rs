@@ -15,6 +15,7 @@ use super::links::Sent;
 use super::{Tracker, commit};
 use crate::history::Record;
 use crate::history::record::Entry;
+use crate::job::Job;
 use crate::scheduler::{Action, CommitError, Durability, Event};
 use crate::workers::WorkerKey;
 
@@ -44,7 +45,11 @@ impl Tracker {
                     self.commit_task(attempt, files, again, wait);
                 }
                 Action::SealJob(job, files) => {
-                    let work = async move |calls: Calls| commit::seal_job(&calls, files).await;
+                    let maps = self.scheduler.jobs().get(&job).map(Job::map_files);
+                    let work = async move |calls: Calls| {
+                        commit::commit_map_files(&calls, maps.unwrap_or_default()).await?;
+                        commit::seal_job(&calls, files).await
+                    };
                     self.start(job, None, work, move |result| Event::JobSealed(job, result));
                 }
                 Action::CommitJob(job, output_id) => {

@@ -24,6 +24,7 @@ pub(super) struct Redirect {
     /// The attempt's directory.
     from: String,
     /// The job's output directory in a bucket.
+    #[cfg_attr(not(feature = "object-store"), allow(dead_code, reason = "only uploads need it"))]
     to: String,
 }
 
@@ -91,6 +92,7 @@ pub(crate) struct Staging {
     pub(crate) dir: String,
     output: String,
     /// What tells this run from every other.
+    #[cfg_attr(not(feature = "object-store"), allow(dead_code, reason = "only uploads need it"))]
     marker: String,
 }
 

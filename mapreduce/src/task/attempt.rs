@@ -108,7 +108,9 @@ pub(crate) fn run(
         Some(launch::Task::Map(map)) => {
             let split = map.split.as_ref().context("the worker sent a map without its split")?;
             if spec.reduces > 0 {
-                let segment = job.program.map(split, &env, &mut context)?.into_segment()?;
+                let (mapped, written) = job.program.map(split, &env, &mut context)?;
+                let segment = mapped.into_segment()?;
+                done.outputs.extend(written.into_iter().map(output));
                 done.map_output_bytes = segment.bytes;
                 done.map_output_path = segment
                     .path

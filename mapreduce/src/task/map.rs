@@ -19,7 +19,7 @@ use crate::partition::Partitioner;
 use crate::record::Record;
 use crate::reducer::Combiner;
 
-/// Maps a split for reducers.
+/// Maps a split for reducers, and into the mapper's named outputs.
 pub(crate) fn map_for_reducers<M, C, P>(
     mapper: M,
     input: &M::Input,
@@ -28,13 +28,14 @@ pub(crate) fn map_for_reducers<M, C, P>(
     split: &InputSplit,
     env: &Environment,
     context: &mut Context,
-) -> Result<MapOutput>
+) -> Result<(MapOutput, Vec<Written>)>
 where
     M: Mapper,
     C: Combiner<M::Key, M::Value>,
     P: Partitioner<M::Key>,
 {
     context.phase("map", 0.0);
+    context.outputs = NamedOutputs::of_task(env, TaskKind::Map);
     let mut out = MapCollector::new(
         context,
         &env.work_dir,
@@ -45,7 +46,13 @@ where
         partitioner,
     );
     run_mapper(mapper, input, split, env, &mut out)?;
-    out.finish(&env.work_dir.join("map-output"))
+    let mapped = out.finish(&env.work_dir.join("map-output"))?;
+    let written = context.outputs.close()?;
+    if !written.is_empty() {
+        let bytes = written.iter().map(|file| file.bytes).sum();
+        context.count(env.bytes_written_counter(), bytes);
+    }
+    Ok((mapped, written))
 }
 
 /// Maps a split into an output file, in a job without reducers.

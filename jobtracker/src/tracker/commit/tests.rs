@@ -56,6 +56,25 @@ async fn a_job_commits_once_and_again() {
     assert_eq!(store.files(), made);
 }
 
+#[tokio::test(start_paused = true)]
+async fn files_of_maps_are_moved_when_the_job_is_sealed_and_again_after_a_crash() {
+    let store = Arc::new(MemoryStore::default());
+    let job = job();
+    for number in 0..2 {
+        store.put(&format!("{}/bad", attempt_dir(&job, attempt(number))), &number.to_string());
+    }
+    let maps = vec![(attempt(1), vec![file("bad", "bad-m-00000")])];
+    commit_map_files(&calls(&store, &job), maps.clone()).await.unwrap();
+    commit_map_files(&calls(&store, &job), maps).await.unwrap();
+    let id = seal_job(&calls(&store, &job), 0).await.unwrap();
+    commit_job(&calls(&store, &job), id).await.unwrap();
+    let made = pairs(&[("/out/_SUCCESS", ""), ("/out/bad-m-00000", "1")]);
+    assert_eq!(store.files(), made);
+    let gone = vec![(attempt(0), vec![file("none", "none-m-00000")])];
+    let error = commit_map_files(&calls(&store, &job), gone).await.unwrap_err();
+    assert!(error.message.contains("none"), "{error:?}");
+}
+
 /// Fault 45: what a zombie writes after the seal, and after the commit, is not in the output.
 #[tokio::test(start_paused = true)]
 async fn fault_45_a_zombie_does_not_reach_the_output() {
