@@ -156,7 +156,12 @@ impl JobService for Jobs {
         let priority: Priority = priority.parse().map_err(Status::invalid_argument)?;
         self.may_administer(job, &user).await?;
         let set = self.tracker.ask(|reply| Message::SetPriority { job, priority, reply }).await;
-        if !set.map_err(stopping)? {
+        let refuse = |why| {
+            Status::internal(format!(
+                "the priority of {job} can't be written to its history: {why}"
+            ))
+        };
+        if !set.map_err(stopping)?.map_err(refuse)? {
             let why = format!("{job} is over: its priority can't be changed any more");
             return Err(Status::failed_precondition(why));
         }

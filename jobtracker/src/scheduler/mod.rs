@@ -323,15 +323,16 @@ impl Scheduler {
         self.look_later(now, id);
     }
 
-    /// Another priority counts from the next free slot on.
+    /// Another priority counts from the next free slot on. Somebody waits for it to be durable, also
+    /// when the job has it already: who asked before may be waiting still.
     fn set_priority(&mut self, id: JobId, priority: Priority, out: &mut Vec<Action>) {
-        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.priority != priority) else {
-            return;
-        };
-        self.shares.set_priority(job, priority);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
         let record = PriorityChanged { priority: priority.word().to_owned() };
-        out.push(Action::Journal(id, Entry::Priority(record).into(), Durability::Buffered));
-        out.push(Action::Changed(id));
+        out.push(Action::Journal(id, Entry::Priority(record).into(), Durability::Synced));
+        if job.priority != priority {
+            self.shares.set_priority(job, priority);
+            out.push(Action::Changed(id));
+        }
     }
 
     /// Puts every waiting task of a job in line.

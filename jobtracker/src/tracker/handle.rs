@@ -109,8 +109,8 @@ pub enum Message {
         job: JobId,
         /// How urgent.
         priority: Priority,
-        /// Whether there is such a job, not over yet.
-        reply: oneshot::Sender<bool>,
+        /// Whether there is such a job, not over yet. Answered when no restart can forget it.
+        reply: oneshot::Sender<Result<bool, String>>,
     },
     /// End an attempt; its task tries again.
     EndAttempt {

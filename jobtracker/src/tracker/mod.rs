@@ -21,9 +21,11 @@ mod perform;
 pub mod place;
 pub mod store;
 pub mod systems;
+#[cfg(test)]
+mod tests;
 mod view;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +83,8 @@ pub struct Tracker {
     tracker: u64,
     last_job: u32,
     submitters: HashMap<JobId, Vec<oneshot::Sender<Result<JobId, Refusal>>>>,
+    /// Who waits for a priority to be durable, in the order of the records.
+    reprioritisers: HashMap<JobId, VecDeque<oneshot::Sender<Result<bool, String>>>>,
     watchers: HashMap<JobId, watch::Sender<Version>>,
     commits: Arc<Semaphore>,
     /// Changes of which hosts and workers get no tasks.
@@ -102,6 +106,7 @@ impl Tracker {
             tracker,
             last_job,
             submitters: HashMap::new(),
+            reprioritisers: HashMap::new(),
             watchers: HashMap::new(),
             commits: Arc::new(Semaphore::new(COMMITS_AT_ONCE)),
             drains: 0,
@@ -158,8 +163,12 @@ impl Tracker {
                 let _ = reply.send(known);
             }
             Message::SetPriority { job, priority, reply } => {
-                self.scheduler.handle(now, Event::Priority(job, priority), actions);
-                let _ = reply.send(self.scheduler.jobs().contains_key(&job));
+                if self.scheduler.jobs().contains_key(&job) {
+                    self.reprioritisers.entry(job).or_default().push_back(reply);
+                    self.scheduler.handle(now, Event::Priority(job, priority), actions);
+                } else {
+                    let _ = reply.send(Ok(false));
+                }
             }
             Message::EndAttempt { id, fails, reason, reply } => {
                 let job = self.scheduler.jobs().get(&id.task.job);

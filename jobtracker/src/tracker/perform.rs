@@ -90,8 +90,9 @@ impl Tracker {
         }
     }
 
-    /// Writes a record that somebody waits for. Who: the submission's answer is waited for here, a
-    /// commit's by the commit, and an end's by nobody, who only hears of it when it fails.
+    /// Writes a record that somebody waits for. Who: the submission's answer is waited for here, that of
+    /// a change of priority by whoever asked for it, a commit's by the commit, and an end's by nobody, who
+    /// only hears of it when it fails.
     fn journal(&mut self, job: JobId, record: Record) -> Option<Durable> {
         let submission = matches!(record.entry, Some(Entry::Submitted(_)));
         let end = matches!(record.entry, Some(Entry::Ended(_)));
@@ -108,7 +109,12 @@ impl Tracker {
                 }
             } else if let Err(why) = result {
                 tracing::error!("the end of {job} is not in its history: {why}");
+        let priority = matches!(record.entry, Some(Entry::Priority(_)));
             }
+        if priority {
+            self.answer_reprioritiser(job, durable);
+            return None;
+        }
         });
         None
     }
@@ -126,6 +132,22 @@ impl Tracker {
         work: W,
         event: impl FnOnce(Result<T, CommitError>) -> Event + Send + 'static,
     ) where
+    /// Answers the oldest request for a priority of this job when its record is durable.
+    fn answer_reprioritiser(&mut self, job: JobId, durable: Durable) {
+        let Some(waiting) = self.reprioritisers.get_mut(&job) else { return };
+        let reply = waiting.pop_front();
+        if waiting.is_empty() {
+            self.reprioritisers.remove(&job);
+        }
+        let Some(reply) = reply else { return };
+        tokio::spawn(async move {
+            let gone = |_| Err("the writer of the history is gone".to_owned());
+            let written = durable.await.unwrap_or_else(gone);
+            // Who no longer waits does not need the answer.
+            let _ = reply.send(written.map(|()| true));
+        });
+    }
+
         T: Send + 'static,
         W: FnOnce(Calls) -> F + Send + 'static,
         F: Future<Output = Result<T, CommitError>> + Send + 'static,
