@@ -21,6 +21,8 @@ pub struct Replayed {
     /// Id and host of the workers.
     pub workers: BTreeMap<WorkerKey, Profile>,
 }
+    /// Their keys by id: a history names a worker at every launch.
+    by_id: BTreeMap<String, WorkerKey>,
 
 /// What a history tells.
 #[derive(Debug)]
@@ -42,8 +44,8 @@ pub fn replay(records: impl IntoIterator<Item = Record>) -> Result<Outcome, Stri
     };
     let id = first.job_id.parse().map_err(|e| format!("{e}"))?;
     let request = first.request.ok_or("the submission is empty")?;
-    let mut replayed =
-        Replayed { job: Job::new(id, request, first.submit_ms), workers: BTreeMap::new() };
+    let job = Job::new(id, request, first.submit_ms);
+    let mut replayed = Replayed { job, workers: BTreeMap::new(), by_id: BTreeMap::new() };
     replayed.job.phase = Phase::Running;
     for (place, record) in records.enumerate() {
         let entry = record.entry.ok_or("a record is of a kind that this version does not know")?;
@@ -59,11 +61,22 @@ pub fn replay(records: impl IntoIterator<Item = Record>) -> Result<Outcome, Stri
 
 impl Replayed {
     fn apply(&mut self, entry: Entry) -> Result<(), String> {
+    fn worker(&mut self, id: &str, host: String) -> WorkerKey {
+        if let Some(key) = self.by_id.get(id) {
+            return *key;
+        }
+        let key = WorkerKey(self.workers.len() as u32);
+        self.by_id.insert(id.to_owned(), key);
+        self.workers.insert(key, Profile { id: id.to_owned(), host, ..Profile::default() });
+        key
+    }
+
         let job = &mut self.job;
         match entry {
             Entry::Launched(launched) => {
                 let id = own(job, &launched.attempt_id)?;
-                let key = worker(&mut self.workers, &launched.worker_id, launched.host);
+                let key = self.worker(&launched.worker_id, launched.host);
+                let job = &mut self.job;
                 job.worker_names.insert(key, launched.worker_id);
                 let locality = match launched.locality.as_str() {
                     "node" => Some(Locality::Node),
@@ -141,13 +154,4 @@ fn own(job: &Job, text: &str) -> Result<AttemptId, String> {
         return Err(format!("{id} is not of {}", job.id));
     }
     Ok(id)
-}
-
-fn worker(workers: &mut BTreeMap<WorkerKey, Profile>, id: &str, host: String) -> WorkerKey {
-    if let Some((key, _)) = workers.iter().find(|(_, profile)| profile.id == id) {
-        return *key;
-    }
-    let key = WorkerKey(workers.len() as u32);
-    workers.insert(key, Profile { id: id.to_owned(), host, ..Profile::default() });
-    key
 }

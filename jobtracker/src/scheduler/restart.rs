@@ -22,7 +22,7 @@ impl Scheduler {
 
     /// Takes in a job that is not over and goes on with it.
     pub fn restore(&mut self, now: Now, replayed: Replayed, out: &mut Vec<Action>) {
-        let Replayed { mut job, workers } = replayed;
+        let Replayed { mut job, workers, .. } = replayed;
         let keys = self.adopt_workers(now, workers);
         let id = job.id;
         job.taken_ms = now.steady_ms;
