@@ -24,7 +24,8 @@ pub fn job(status: &JobStatus) -> Value {
             json!({
                 "attempt": a.attempt_id, "worker": a.worker, "startMs": a.start_ms,
                 "endMs": a.end_ms, "state": a.state, "locality": a.locality,
-                "speculative": a.speculative,
+                "speculative": a.speculative, "shuffleFinishMs": a.shuffle_finish_ms,
+                "mergeFinishMs": a.merge_finish_ms,
             })
         })
         .collect();

@@ -55,6 +55,7 @@ const STYLE: &str = "\
 .hfs-timeline .lost{fill:#7d4fb3;stroke-width:1.5}\
 .hfs-timeline .rack{fill:#e3b01c}.hfs-timeline .any{fill:#ef7a1a}\
 .hfs-timeline text.on{fill:#ffffff}.hfs-timeline .b{pointer-events:none}\
+.hfs-timeline .shuffle{fill:#ffffff;fill-opacity:.45}.hfs-timeline .merge{fill:#ffffff;fill-opacity:.25}\
 @media (prefers-color-scheme:dark){\
 .hfs-timeline .ground{fill:#14181f}.hfs-timeline .lane{fill:#1c222b}\
 .hfs-timeline text{fill:#e4e8ee}.hfs-timeline .dim{fill:#a3adba}\
@@ -137,6 +138,17 @@ impl Bar<'_> {
             .map_or("succeeded", |(word, _)| word)
     }
 
+    /// A reduce's phases before its reducer began, as far as it told of them.
+    fn phases(&self) -> impl Iterator<Item = (&'static str, Range<u64>)> {
+        let TaskTiming { shuffle_finish_ms, merge_finish_ms, .. } = *self.attempt;
+        let Range { start, end } = self.time;
+        let until = |ms: u64| ms.clamp(start, end);
+        let shuffle = (shuffle_finish_ms > 0).then(|| ("shuffle", start..until(shuffle_finish_ms)));
+        let merge = (shuffle_finish_ms > 0 && merge_finish_ms > 0)
+            .then(|| ("merge", until(shuffle_finish_ms)..until(merge_finish_ms)));
+        shuffle.into_iter().chain(merge).filter(|(_, time)| time.start < time.end)
+    }
+
     /// The few letters that fit on a bar: `m3`, and `m3.1` for the second try.
     fn short(&self) -> String {
         let Some(id) = self.id else { return String::new() };
@@ -159,8 +171,12 @@ impl Bar<'_> {
             "any" => ", its input elsewhere",
             _ => "",
         };
+        let phases: String = self
+            .phases()
+            .map(|(phase, time)| format!("\n{phase} for {} ms", time.end - time.start))
+            .collect();
         format!(
-            "{}\n{}: {} {}, {}\non {}{near}\nfrom {} to {}, {} ms",
+            "{}\n{}: {} {}, {}\non {}{near}\nfrom {} to {}, {} ms{phases}",
             self.attempt.attempt_id,
             self.job.name,
             self.kind(),
@@ -313,6 +329,16 @@ impl Drawing {
                 bar.kind(),
                 bar.end_class(),
             ));
+            for (phase, time) in bar.phases() {
+                let from = self.x(time.start);
+                let wide = (self.x(time.end) - from).min(x + width - from);
+                if wide > 0.0 {
+                    self.put(format_args!(
+                        "<rect class=\"b {phase}\" x=\"{from:.2}\" y=\"{y:.1}\" width=\"{wide:.2}\" \
+                         height=\"{BAR}\"/>"
+                    ));
+                }
+            }
             if matches!(bar.attempt.locality.as_str(), "rack" | "any") {
                 self.put(format_args!(
                     "<rect class=\"b {}\" x=\"{x:.2}\" y=\"{:.1}\" width=\"{width:.2}\" height=\"{STRIPE}\"/>",
@@ -332,6 +358,8 @@ impl Drawing {
         let swatches = [
             ("map succeeded", "map"),
             ("reduce succeeded", "reduce"),
+            ("its shuffle", "shuffle"),
+            ("its merge", "merge"),
             ("running", "map running"),
             ("failed", "other failed"),
             ("killed", "other killed"),
@@ -345,6 +373,11 @@ impl Drawing {
                 "rack" | "any" => (STRIPE, y + 4.0),
                 _ => (9.0, y),
             };
+            if matches!(class, "shuffle" | "merge") {
+                self.put(format_args!(
+                    "<rect class=\"reduce\" x=\"{x:.1}\" y=\"{top:.1}\" width=\"14\" height=\"{height}\"/>"
+                ));
+            }
             self.put(format_args!(
                 "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{top:.1}\" width=\"14\" height=\"{height}\"/>"
             ));

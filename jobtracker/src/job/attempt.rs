@@ -93,6 +93,33 @@ pub enum AttemptState {
     },
 }
 
+/// When a reduce was done with its first phases, milliseconds since the epoch, as it told on its way. 0: it
+/// did not, because it is not so far, or was too fast for its reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReducePhases {
+    /// It had fetched all map output.
+    pub shuffle_finish_ms: u64,
+    /// The map output was merged, and the reducer began.
+    pub merge_finish_ms: u64,
+}
+
+impl ReducePhases {
+    /// Takes in that the attempt is in this phase now.
+    pub fn note(&mut self, phase: &str, now_ms: u64) {
+        let (fetched, merged) = match phase {
+            "merge" => (true, false),
+            "reduce" => (true, true),
+            _ => (false, false),
+        };
+        if fetched && self.shuffle_finish_ms == 0 {
+            self.shuffle_finish_ms = now_ms;
+        }
+        if merged && self.merge_finish_ms == 0 {
+            self.merge_finish_ms = now_ms;
+        }
+    }
+}
+
 /// One try at a task.
 #[derive(Debug, Clone)]
 pub struct Attempt {
@@ -106,6 +133,8 @@ pub struct Attempt {
     pub speculative: bool,
     /// When it was launched, milliseconds since the epoch.
     pub start_ms: u64,
+    /// Of a reduce: how far it came. Of a map nothing is kept.
+    pub phases: ReducePhases,
     /// Where it is in its life.
     pub state: AttemptState,
 }

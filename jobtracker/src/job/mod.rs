@@ -22,7 +22,7 @@ use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
 use hfs_protocol::proto::job::{AttemptFailure, JobState, SubmitRequest};
 use hfs_protocol::proto::task::{Counter, InputSplit, JobSpec, OutputFile};
 
-pub use attempt::{Attempt, AttemptEnd, AttemptState, Locality, Running};
+pub use attempt::{Attempt, AttemptEnd, AttemptState, Locality, ReducePhases, Running};
 pub use pace::Pace;
 pub use status::{ATTEMPTS_LISTED, Detail};
 use task::Tag;

@@ -6,7 +6,8 @@ use hfs_protocol::ids::AttemptId;
 use hfs_protocol::proto::job::JobState;
 
 use super::{
-    Attempt, AttemptEnd, AttemptState, Ending, Job, Locality, Phase, Running, SegmentAt, TaskState,
+    Attempt, AttemptEnd, AttemptState, Ending, Job, Locality, Phase, ReducePhases, Running,
+    SegmentAt, TaskState,
 };
 use crate::history::record::{Entry, Record};
 use crate::scheduler::EndedJob;
@@ -90,6 +91,7 @@ impl Replayed {
                     locality,
                     speculative: launched.speculative,
                     start_ms: launched.start_ms,
+                    phases: ReducePhases::default(),
                     state: AttemptState::Running(Running::default()),
                 };
                 job.launched(id, attempt);

@@ -120,6 +120,8 @@ impl Job {
                     state: state.to_owned(),
                     locality: attempt.locality.map_or("", |l| l.word()).to_owned(),
                     speculative: attempt.speculative,
+                    shuffle_finish_ms: attempt.phases.shuffle_finish_ms,
+                    merge_finish_ms: attempt.phases.merge_finish_ms,
                 });
             }
         }

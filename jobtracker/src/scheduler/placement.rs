@@ -7,7 +7,7 @@ use hfs_protocol::proto::job::AttemptFailure;
 
 use super::{Action, Durability, Now, Scheduler, Settings, Timer, Turn};
 use crate::history::record::{Entry, Launched};
-use crate::job::{Attempt, AttemptEnd, AttemptState, Job, Locality, Running};
+use crate::job::{Attempt, AttemptEnd, AttemptState, Job, Locality, ReducePhases, Running};
 use crate::workers::{Room, Worker, WorkerKey, Workers};
 
 /// So many free workers are all offered as often as something changes.
@@ -151,6 +151,7 @@ impl Scheduler {
             }
         }
         if room(job, TaskKind::Reduce)
+            phases: ReducePhases::default(),
             && let Some(reduce) = choose_reduce(job, key, &self.workers, slots)
         {
             let task = TaskId { job: id, kind: TaskKind::Reduce, index: reduce };

@@ -33,6 +33,9 @@ impl Scheduler {
         if attempt.worker != key {
             return;
         }
+        if attempt.running().is_some() && id.task.kind == TaskKind::Reduce {
+            attempt.phases.note(&progress.phase, now.wall_ms);
+        }
         if let Some(running) = attempt.running_mut() {
             running.last_heard_ms = now.steady_ms;
             running.fraction =

@@ -187,6 +187,37 @@ fn bars_are_where_the_time_was() {
 }
 
 #[test]
+fn a_reduce_shows_its_shuffle_and_merge_as_far_as_it_told() {
+    let reduce = |shuffle_finish_ms, merge_finish_ms| TaskTiming {
+        shuffle_finish_ms,
+        merge_finish_ms,
+        ..attempt('r', 0, 0, "a", 1_000..5_000, "succeeded")
+    };
+    let drawn = |reduce: TaskTiming| {
+        let svg = timeline(&[job(vec![reduce])], 0);
+        let (bars, _) = read(&svg);
+        let widths = ["shuffle", "merge"].map(|phase| {
+            let bar = svg.split(&format!("class=\"b {phase}\"")).nth(1)?;
+            let width = bar.split("width=\"").nth(1)?.split('"').next()?;
+            width.parse::<f64>().ok()
+        });
+        (bars[0].told.clone(), widths.map(|width| width.map(f64::round)))
+    };
+    let unit = (WIDTH - LEFT - RIGHT) / 4_000.0;
+    let wide = |ms: f64| Some((ms * unit).round());
+    let (told, widths) = drawn(reduce(2_000, 2_500));
+    assert!(told.ends_with("4000 ms\nshuffle for 1000 ms\nmerge for 500 ms"), "{told}");
+    assert_eq!(widths, [wide(1_000.0), wide(500.0)]);
+    // It was not merged when it ended, or the clocks disagree.
+    let (told, widths) = drawn(reduce(9_000, 0));
+    assert!(told.ends_with("shuffle for 4000 ms"), "{told}");
+    assert_eq!(widths, [wide(4_000.0), None]);
+    let (told, widths) = drawn(reduce(0, 0));
+    assert!(told.ends_with("4000 ms"), "{told}");
+    assert_eq!(widths, [None, None]);
+}
+
+#[test]
 fn an_attempt_that_runs_goes_on_until_now_and_one_of_a_dead_job_until_its_end() {
     let running = TaskTiming { end_ms: 0, ..attempt('m', 0, 0, "a", 1_000..1_000, "running") };
     let alive = JobStatus { finish_ms: 0, ..job(vec![running.clone()]) };
