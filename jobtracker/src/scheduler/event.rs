@@ -1,10 +1,10 @@
 //! What goes into the scheduler and what comes out.
 
-use std::sync::Arc;
+use std::ops::Range;
 
 use hfs_protocol::ids::{AttemptId, JobId};
 use hfs_protocol::proto::job::SubmitRequest;
-use hfs_protocol::proto::task::{Done, FetchFailed, MapOutput, OutputFile, Progress};
+use hfs_protocol::proto::task::{Done, FetchFailed, OutputFile, Progress};
 
 use crate::history::Record;
 use crate::job::Priority;
@@ -158,8 +158,8 @@ pub enum Action {
     Launch(WorkerKey, AttemptId),
     /// Stop an attempt.
     Kill(WorkerKey, AttemptId, String),
-    /// Tell a reduce where map outputs lie.
-    FeedReduce(WorkerKey, AttemptId, Arc<Vec<MapOutput>>),
+    /// Tell a reduce of this part of its job's output log ([`super::Scheduler::news`]).
+    FeedReduce(WorkerKey, AttemptId, Range<usize>),
     /// The job's local files on this worker can go.
     ForgetJob(WorkerKey, JobId),
     /// End the connection: the worker must register again.

@@ -1,9 +1,9 @@
 //! Running reduces are told where finished maps' outputs lie.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::ops::Range;
 
-use hfs_protocol::ids::{AttemptId, TaskId, TaskKind};
+use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
 use hfs_protocol::proto::task::MapOutput;
 
 use super::{Action, Now, Scheduler, Timer};
@@ -30,31 +30,56 @@ impl Scheduler {
             }
             job.fed_ms = now.steady_ms;
             let end = job.output_log.len();
-            let mut due: Vec<(AttemptId, WorkerKey, usize)> = Vec::new();
-            for (index, task) in job.reduces.iter_mut().enumerate() {
-                for attempt in &mut task.attempts {
+            let of_job = |index| TaskId { job: id, kind: TaskKind::Reduce, index };
+            let at_work: Vec<TaskId> = job.at_work.range(of_job(0)..).copied().collect();
+            for task in at_work {
+                for attempt in job.task_mut(task).into_iter().flat_map(|task| &mut task.attempts) {
                     let (number, worker) = (attempt.number, attempt.worker);
                     if let Some(running) = attempt.running_mut()
                         && running.outputs_sent < end
                     {
-                        let task = TaskId { job: id, kind: TaskKind::Reduce, index: index as u32 };
-                        due.push((AttemptId { task, number }, worker, running.outputs_sent));
+                        let news = running.outputs_sent..end;
                         running.outputs_sent = end;
+                        out.push(Action::FeedReduce(worker, AttemptId { task, number }, news));
                     }
                 }
             }
-            // Reduces on one host that know equally much are told the same.
-            let mut lists: BTreeMap<(usize, Option<HostId>), Arc<Vec<MapOutput>>> = BTreeMap::new();
-            for (attempt, worker, from) in due {
-                let host = self.workers.get(worker).map(|worker| worker.host);
-                let outputs = lists
-                    .entry((from, host))
-                    .or_insert_with(|| Arc::new(outputs(job, &self.workers, host, from)));
-                if !outputs.is_empty() {
-                    out.push(Action::FeedReduce(worker, attempt, Arc::clone(outputs)));
-                }
-            }
         }
+    }
+
+    /// What reduces of a job are told of this part of its output log, as it is now: outputs that can't be
+    /// fetched any more are left out.
+    #[must_use]
+    pub fn news(&self, id: JobId, part: Range<usize>) -> News {
+        let job = self.jobs.get(&id);
+        job.map_or_else(News::default, |job| news(job, &self.workers, part))
+    }
+
+    /// The host of a worker.
+    #[must_use]
+    pub fn host_of(&self, worker: WorkerKey) -> Option<HostId> {
+        self.workers.get(worker).map(|worker| worker.host)
+    }
+}
+
+/// Outputs that reduces are to be told of.
+#[derive(Debug, Default)]
+pub struct News {
+    /// As a reduce is told that runs where none of them lies.
+    elsewhere: Vec<MapOutput>,
+    /// Which of them lie on which host, and at which path.
+    on_host: BTreeMap<HostId, Vec<(usize, String)>>,
+}
+
+impl News {
+    /// As a reduce on this host is told.
+    #[must_use]
+    pub fn for_host(&self, host: Option<HostId>) -> Vec<MapOutput> {
+        let mut told = self.elsewhere.clone();
+        for (place, path) in host.and_then(|host| self.on_host.get(&host)).into_iter().flatten() {
+            told[*place].local_path.clone_from(path);
+        }
+        told
     }
 }
 
@@ -67,16 +92,12 @@ fn pause_ms(job: &Job) -> u64 {
     u64::from(job.reduce_tally.running).min(PAUSE_MAX_MS)
 }
 
-/// The outputs logged from `from` on that can be fetched, as a reduce on this host is told them.
-fn outputs(
-    job: &Job,
-    workers: &Workers,
-    reader_host: Option<HostId>,
-    from: usize,
-) -> Vec<MapOutput> {
+/// The outputs in this part of the log that can be fetched.
+fn news(job: &Job, workers: &Workers, part: Range<usize>) -> News {
     let mut told = BTreeSet::new();
-    let mut found = Vec::new();
-    for index in &job.output_log[from..] {
+    let mut elsewhere = Vec::new();
+    let mut on_host: BTreeMap<HostId, Vec<(usize, String)>> = BTreeMap::new();
+    for index in job.output_log.get(part).unwrap_or_default() {
         let Some(Task { state: TaskState::Succeeded(success), .. }) = job.maps.get(*index as usize)
         else {
             continue;
@@ -89,14 +110,14 @@ fn outputs(
             continue;
         }
         let task = TaskId { job: job.id, kind: TaskKind::Map, index: *index };
-        let local = reader_host == Some(worker.host);
-        found.push(MapOutput {
+        on_host.entry(worker.host).or_default().push((elsewhere.len(), segment.path.clone()));
+        elsewhere.push(MapOutput {
             map_index: *index,
             attempt_id: AttemptId { task, number: success.attempt }.to_string(),
             shuffle_address: worker.profile.shuffle_address.clone(),
-            local_path: if local { segment.path.clone() } else { String::new() },
+            local_path: String::new(),
             worker_id: worker.profile.id.clone(),
         });
     }
-    found
+    News { elsewhere, on_host }
 }

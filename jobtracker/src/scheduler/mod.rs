@@ -44,6 +44,7 @@ pub use event::{
 };
 pub use queue::{MapQueue, Turn};
 pub use shares::{Policy, Queue, QueueSettings, Shares, Standing};
+pub use feeding::News;
 
 use crate::history::record::{Entry, PriorityChanged, Submitted};
 use crate::job::{Job, Phase, Priority, TaskState};

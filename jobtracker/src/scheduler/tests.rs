@@ -141,7 +141,16 @@ fn a_job_goes_from_submission_to_success() {
     let reduce = launches(&stage.done(maps[0]));
     assert_eq!(reduce.len(), 1);
     let out = stage.done(maps[1]);
-    assert!(wants(&out, |a| matches!(a, Action::FeedReduce(_, _, outputs) if outputs.len() == 1)));
+    let fed = out.iter().find_map(|action| match action {
+        Action::FeedReduce(worker, id, part) => Some((*worker, *id, part.clone())),
+        _ => None,
+    });
+    assert_eq!(fed, Some((reduce[0].0, reduce[0].1, 1..2)));
+    let news = stage.scheduler.news(JOB, 1..2);
+    let told = |host| news.for_host(host).into_iter().map(|output| output.local_path);
+    let here = stage.scheduler.host_of(reduce[0].0);
+    assert!(told(here).eq([format!("/w/{}", maps[1].1)]), "it lies on the reduce's own host");
+    assert!(told(None).eq([String::new()]));
     let out = stage.done(reduce[0]);
     assert!(wants(
         &out,

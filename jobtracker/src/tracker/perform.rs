@@ -1,5 +1,6 @@
 //! The scheduler's actions, done.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hfs_protocol::ids::{AttemptId, JobId, TaskKind};
@@ -16,7 +17,7 @@ use super::{Tracker, commit};
 use crate::history::Record;
 use crate::history::record::Entry;
 use crate::job::Job;
-use crate::scheduler::{Action, CommitError, Durability, Event};
+use crate::scheduler::{Action, CommitError, Durability, Event, News};
 use crate::workers::WorkerKey;
 
 /// The answer that a record is durable.
@@ -31,6 +32,7 @@ impl Tracker {
     pub(super) fn perform(&mut self, actions: Vec<Action>) {
         // A synced record of a job is what the commit right behind it waits for.
         let mut pending: Option<(JobId, Durable)> = None;
+        let mut told: Option<((JobId, Range<usize>), News)> = None;
         for action in actions {
             self.edges.counts.action(&action);
             match action {
@@ -68,10 +70,21 @@ impl Tracker {
                     let order = KillAttempt { attempt_id: attempt.to_string(), reason };
                     self.tell(worker, ToWorker::Kill(order));
                 }
-                Action::FeedReduce(worker, attempt, outputs) => {
-                    let outputs = Some(MapOutputs { outputs: Arc::unwrap_or_clone(outputs) });
-                    let order = ReduceInputs { attempt_id: attempt.to_string(), outputs };
-                    self.tell(worker, ToWorker::ReduceInputs(order));
+                Action::FeedReduce(worker, attempt, part) => {
+                    // Reduces that know equally much follow each other and are told the same.
+                    let about = (attempt.task.job, part);
+                    if told.as_ref().is_none_or(|(last, _)| *last != about) {
+                        let news = self.scheduler.news(about.0, about.1.clone());
+                        told = Some((about, news));
+                    }
+                    let host = self.scheduler.host_of(worker);
+                    let outputs =
+                        told.as_ref().map(|(_, news)| news.for_host(host)).unwrap_or_default();
+                    if !outputs.is_empty() {
+                        let outputs = Some(MapOutputs { outputs });
+                        let order = ReduceInputs { attempt_id: attempt.to_string(), outputs };
+                        self.tell(worker, ToWorker::ReduceInputs(order));
+                    }
                 }
                 Action::ForgetJob(worker, job) => {
                     let order = ForgetJob { job_id: job.to_string() };
@@ -96,7 +109,12 @@ impl Tracker {
     fn journal(&mut self, job: JobId, record: Record) -> Option<Durable> {
         let submission = matches!(record.entry, Some(Entry::Submitted(_)));
         let end = matches!(record.entry, Some(Entry::Ended(_)));
+        let priority = matches!(record.entry, Some(Entry::Priority(_)));
         let durable = self.edges.history.append_synced(job, record);
+        if priority {
+            self.answer_reprioritiser(job, durable);
+            return None;
+        }
         if !submission && !end {
             return Some(durable);
         }
@@ -109,29 +127,11 @@ impl Tracker {
                 }
             } else if let Err(why) = result {
                 tracing::error!("the end of {job} is not in its history: {why}");
-        let priority = matches!(record.entry, Some(Entry::Priority(_)));
             }
-        if priority {
-            self.answer_reprioritiser(job, durable);
-            return None;
-        }
         });
         None
     }
 
-    fn spec(&self, job: JobId) -> Option<Arc<JobSpec>> {
-        self.scheduler.jobs().get(&job).map(|job| Arc::clone(&job.spec))
-    }
-
-    /// Starts work on a job's file system; its result comes back as an event. It ends, well or not,
-    /// within the configured time.
-    fn start<T, W, F>(
-        &self,
-        job: JobId,
-        wait: Option<Durable>,
-        work: W,
-        event: impl FnOnce(Result<T, CommitError>) -> Event + Send + 'static,
-    ) where
     /// Answers the oldest request for a priority of this job when its record is durable.
     fn answer_reprioritiser(&mut self, job: JobId, durable: Durable) {
         let Some(waiting) = self.reprioritisers.get_mut(&job) else { return };
@@ -148,6 +148,19 @@ impl Tracker {
         });
     }
 
+    fn spec(&self, job: JobId) -> Option<Arc<JobSpec>> {
+        self.scheduler.jobs().get(&job).map(|job| Arc::clone(&job.spec))
+    }
+
+    /// Starts work on a job's file system; its result comes back as an event. It ends, well or not,
+    /// within the configured time.
+    fn start<T, W, F>(
+        &self,
+        job: JobId,
+        wait: Option<Durable>,
+        work: W,
+        event: impl FnOnce(Result<T, CommitError>) -> Event + Send + 'static,
+    ) where
         T: Send + 'static,
         W: FnOnce(Calls) -> F + Send + 'static,
         F: Future<Output = Result<T, CommitError>> + Send + 'static,
