@@ -57,9 +57,10 @@ impl Job {
 
     fn validate_work(&self) -> Result<(), String> {
         let mut at_work = BTreeSet::new();
-        let mut speculative = 0;
+        let (mut speculative, mut running) = (0, 0);
         for (kind, tasks) in [(TaskKind::Map, &self.maps), (TaskKind::Reduce, &self.reduces)] {
             for (index, task) in tasks.iter().enumerate() {
+                running += task.running().count() as u32;
                 let raced = task.running().filter(|(attempt, _)| attempt.speculative).count();
                 if raced > 1 {
                     return Err(format!("{kind:?} {index} is raced by {raced} attempts"));
@@ -72,6 +73,9 @@ impl Job {
         }
         if at_work != self.at_work {
             return Err(format!("at work are {at_work:?}, listed {:?}", self.at_work));
+        }
+        if running != self.attempts_at_work {
+            return Err(format!("{running} attempts run, counted {}", self.attempts_at_work));
         }
         if speculative != self.speculative_now {
             return Err(format!("{speculative} race, counted {}", self.speculative_now));

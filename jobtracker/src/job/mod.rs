@@ -141,12 +141,16 @@ pub struct Job {
     pub taken_ms: u64,
     /// Since when (steady clock) a slot was refused because the waiting maps' input lies elsewhere.
     pub held_back_since_ms: Option<u64>,
+    /// Whether a timer is set that ends that.
+    pub held_back_timer: bool,
     /// Slots that its attempts hold, those told to die included.
     pub occupied: u32,
     /// Processors (vcores) that they hold.
     pub held_vcores: u64,
     /// Tasks with an attempt at work. Kept by [`Job`]'s methods.
     pub at_work: BTreeSet<TaskId>,
+    /// Attempts at work. Kept by [`Job`]'s methods.
+    pub attempts_at_work: u32,
     /// How long maps and reduces took, milliseconds. Kept by [`Job`]'s methods.
     pub pace: [Pace; 2],
     /// When the last map was done, milliseconds since the epoch. 0: not yet, or there is none.
@@ -214,9 +218,11 @@ impl Job {
             reduces_open: false,
             taken_ms: 0,
             held_back_since_ms: None,
+            held_back_timer: false,
             occupied: 0,
             held_vcores: 0,
             at_work: BTreeSet::new(),
+            attempts_at_work: 0,
             pace: [Pace::default(); 2],
             maps_done_ms: 0,
             speculated: [0; 2],
@@ -406,7 +412,9 @@ impl Job {
         }
         let Some(task) = self.task_mut(id.task) else { return };
         task.attempts.push(attempt);
-        if matches!(task.state, TaskState::Waiting) {
+        let waited = matches!(task.state, TaskState::Waiting);
+        self.attempts_at_work += 1;
+        if waited {
             self.set_state(id.task, TaskState::Running);
         }
     }
@@ -474,6 +482,7 @@ impl Job {
         }
         let raced = task.attempt(id.number).is_some_and(|attempt| attempt.speculative);
         self.speculative_now -= u32::from(raced);
+        self.attempts_at_work -= 1;
         true
     }
 

@@ -21,9 +21,9 @@ pub struct Replayed {
     pub job: Job,
     /// Id and host of the workers.
     pub workers: BTreeMap<WorkerKey, Profile>,
-}
     /// Their keys by id: a history names a worker at every launch.
     by_id: BTreeMap<String, WorkerKey>,
+}
 
 /// What a history tells.
 #[derive(Debug)]
@@ -61,7 +61,6 @@ pub fn replay(records: impl IntoIterator<Item = Record>) -> Result<Outcome, Stri
 }
 
 impl Replayed {
-    fn apply(&mut self, entry: Entry) -> Result<(), String> {
     fn worker(&mut self, id: &str, host: String) -> WorkerKey {
         if let Some(key) = self.by_id.get(id) {
             return *key;
@@ -72,6 +71,7 @@ impl Replayed {
         key
     }
 
+    fn apply(&mut self, entry: Entry) -> Result<(), String> {
         let job = &mut self.job;
         match entry {
             Entry::Launched(launched) => {

@@ -33,7 +33,7 @@ impl Scheduler {
         };
         self.workers.set_liveness(key, Liveness::Live);
         self.no_workers_since_ms = None;
-        self.fresh.insert(key);
+        self.openings.fresh.insert(key);
         self.heard(now, key);
         self.set_timer(now.steady_ms + self.settings.worker_silent_ms, Timer::Silent(key));
         if new_host && let Some(worker) = self.workers.get(key) {
@@ -223,7 +223,7 @@ impl Scheduler {
             for job in self.jobs.values_mut() {
                 job.map_queue.host_vanished(host, &self.workers);
             }
-            self.offer_all = true;
+            self.openings.all = true;
         }
     }
 

@@ -85,7 +85,7 @@ impl Scheduler {
             if let Some(job) = self.jobs.get_mut(&next) {
                 self.shares.admit(job);
                 self.moved.insert(next);
-                self.offer_all = true;
+                self.openings.eager.insert(next);
             }
         }
     }

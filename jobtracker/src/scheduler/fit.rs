@@ -33,6 +33,8 @@ impl Scheduler {
                 }
             }
         }
+        // A task that avoids a worker because another one is free waits until somebody asks again.
+        self.openings.returned.insert(id);
         self.looks.insert(id);
         self.look_later(now, id);
     }

@@ -2,6 +2,7 @@
 //! events and the time go in, actions come out. The loop that performs them is [`crate::tracker`].
 //!
 //! - [`shares`]: whose turn it is: queues, priorities, fair shares.
+//! - [`offer`]: which free slots are worth a look.
 //! - [`placement`]: free slots meet waiting tasks that fit there; a map near its input, with a bounded
 //!   wait; reduces when they have something to fetch.
 //! - [`speculation`]: slow attempts are raced.
@@ -25,6 +26,7 @@ mod event;
 mod feeding;
 mod fit;
 mod nodes;
+mod offer;
 mod placement;
 mod queue;
 mod reports;
@@ -42,13 +44,14 @@ use hfs_protocol::proto::job::{JobStatus, SubmitRequest};
 pub use event::{
     Action, Cleaned, CommitError, Durability, Event, Failure, Now, Registration, Report,
 };
+pub use feeding::News;
 pub use queue::{MapQueue, Turn};
 pub use shares::{Policy, Queue, QueueSettings, Shares, Standing};
-pub use feeding::News;
 
 use crate::history::record::{Entry, PriorityChanged, Submitted};
 use crate::job::{Job, Phase, Priority, TaskState};
 use crate::workers::{WorkerKey, Workers};
+use offer::Openings;
 
 /// What can be chosen. All times in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,8 +145,6 @@ enum Timer {
     Look(JobId),
     /// A job's reduces are owed news of outputs.
     Feed(JobId),
-    /// All free workers are to be offered again.
-    Offer,
     /// A worker's time on the blacklist may be over.
     Blacklist(WorkerKey),
 }
@@ -166,12 +167,8 @@ pub struct Scheduler {
     workers: Workers,
     shares: Shares,
     timers: BTreeSet<(u64, Timer)>,
-    /// Workers whose free slots have not been offered since they became free.
-    fresh: BTreeSet<WorkerKey>,
-    /// Something changed that may make any free slot useful.
-    offer_all: bool,
-    /// When (steady clock) all free workers were last offered.
-    walked_ms: u64,
+    /// What is to be offered.
+    openings: Openings,
     /// Workers that are kept for a job until its large task fits.
     reserved: BTreeMap<WorkerKey, JobId>,
     /// Jobs whose tasks have moved since reduces were last opened.
@@ -184,6 +181,9 @@ pub struct Scheduler {
     hungry: BTreeSet<JobId>,
     /// Since when no worker is live.
     no_workers_since_ms: Option<u64>,
+    /// Offer everything at every turn, to be compared with.
+    #[cfg(test)]
+    plain: bool,
 }
 
 impl Scheduler {
@@ -203,15 +203,15 @@ impl Scheduler {
             workers: Workers::default(),
             shares: Shares::new(queues),
             timers: BTreeSet::new(),
-            fresh: BTreeSet::new(),
-            offer_all: false,
-            walked_ms: 0,
+            openings: Openings::default(),
             reserved: BTreeMap::new(),
             moved: BTreeSet::new(),
             bereft: BTreeSet::new(),
             looks: BTreeSet::new(),
             hungry: BTreeSet::new(),
             no_workers_since_ms: Some(0),
+            #[cfg(test)]
+            plain: false,
         }
     }
 
@@ -359,7 +359,7 @@ impl Scheduler {
         job.reduce_queue = (0..job.reduces.len() as u32)
             .filter(|index| matches!(job.reduces[*index as usize].state, TaskState::Waiting))
             .collect();
-        self.offer_all = true;
+        self.openings.eager.insert(id);
         self.hungry.insert(id);
     }
 
@@ -372,7 +372,7 @@ impl Scheduler {
                 Timer::Silent(worker) => self.check_silent(now, worker, out),
                 Timer::Away(worker) => self.check_away(now, worker, out),
                 Timer::Attempt(attempt) => self.check_attempt(now, attempt, out),
-                Timer::HeldBack(_) | Timer::Offer => self.offer_all = true,
+                Timer::HeldBack(job) => self.check_held_back(now, job),
                 Timer::Slot(worker, attempt) => self.free_slot(worker, attempt, out),
                 Timer::NoWorkers(job) => self.check_no_workers(now, job, out),
                 Timer::Look(job) => self.look(now, job, out),

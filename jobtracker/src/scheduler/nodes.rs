@@ -79,7 +79,7 @@ impl Scheduler {
         self.workers.set_blacklisted(key, Some(Blacklisted { until_ms, reason }));
         self.set_timer(until_ms, Timer::Blacklist(key));
         // What waited for this worker's node may have to go elsewhere.
-        self.offer_all = true;
+        self.openings.all = true;
     }
 
     pub(super) fn check_blacklist(&mut self, now: Now, key: WorkerKey) {
@@ -88,14 +88,14 @@ impl Scheduler {
         });
         if over {
             self.workers.set_blacklisted(key, None);
-            self.fresh.insert(key);
+            self.openings.fresh.insert(key);
         }
     }
 
     /// An operator's word on a host or a worker. What runs there goes on; what ran there is served.
     pub(super) fn drain(&mut self, node: &str, drained: bool) {
         self.workers.set_drained(node, drained);
-        self.offer_all = true;
+        self.openings.all = true;
     }
 
     /// Takes over from an earlier tracker which hosts and workers get no attempts.

@@ -1,19 +1,13 @@
 //! Free slots meet waiting tasks.
 
-use std::collections::BTreeSet;
-
 use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
 use hfs_protocol::proto::job::AttemptFailure;
 
+use super::offer::watch_held_back;
 use super::{Action, Durability, Now, Scheduler, Settings, Timer, Turn};
 use crate::history::record::{Entry, Launched};
 use crate::job::{Attempt, AttemptEnd, AttemptState, Job, Locality, ReducePhases, Running};
 use crate::workers::{Room, Worker, WorkerKey, Workers};
-
-/// So many free workers are all offered as often as something changes.
-const WALK_FREELY: usize = 256;
-/// More than those once in so many milliseconds. Workers whose slots become free are offered at once.
-const WALK_PAUSE_MS: u64 = 50;
 
 /// A task that was taken from its queue for a slot, or one that is raced.
 pub(super) struct Choice {
@@ -32,79 +26,26 @@ enum Answer {
 }
 
 impl Scheduler {
-    /// Offers free slots until nobody wants one, least loaded worker first, so that a small job
-    /// spreads.
+    /// Gives free slots to waiting tasks until nobody wants one.
     pub(super) fn place(&mut self, now: Now, out: &mut Vec<Action>) {
         self.bereft.extend(self.moved.iter().copied());
         self.open_reduces();
         self.offer(now, out);
         // Placing the last maps opens the reduces for the slots that are left, and a large task that
         // was placed gives back the worker that was kept for it.
-        if self.open_reduces() || !self.fresh.is_empty() {
+        while self.open_reduces() || !self.openings.fresh.is_empty() {
             self.offer(now, out);
         }
         self.preempt(now, out);
     }
 
-    fn offer(&mut self, now: Now, out: &mut Vec<Action>) {
-        let mut fresh: BTreeSet<(u32, WorkerKey)> = std::mem::take(&mut self.fresh)
-            .into_iter()
-            .filter_map(|key| Some((self.workers.get(key)?.load(), key)))
-            .collect();
-        let all = std::mem::take(&mut self.offer_all) && self.may_walk(now);
-        let mut last = None;
-        while !self.shares.idle() {
-            // A worker that takes an attempt comes again, behind all that have less: the walk goes
-            // round by round over the free workers and meets no other one twice.
-            let next = if all { self.workers.free_after(last) } else { fresh.pop_first() };
-            let Some((load, key)) = next else { return };
-            last = next;
-            let free = self.workers.get(key).is_some_and(|w| w.usable() && w.free() > 0);
-            if free && let Some(choice) = self.choose(now, key) {
-                self.launch(now, key, choice, out);
-                fresh.insert((load + 1, key));
-            }
+    /// What this worker's free slot is given. `fresh`: it has just got room.
+    pub(super) fn choose(&mut self, now: Now, key: WorkerKey, fresh: bool) -> Option<Choice> {
+        if !self.workers.get(key).is_some_and(|worker| worker.usable() && worker.free() > 0) {
+            return None;
         }
-    }
-
-    /// Whether all free workers may be offered now. Where they are many, too small for what waits, and
-    /// every failure asks for another look, those looks would take all the time there is.
-    fn may_walk(&mut self, now: Now) -> bool {
-        let next_ms = self.walked_ms.saturating_add(WALK_PAUSE_MS);
-        if now.steady_ms < next_ms && self.workers.free_count() > WALK_FREELY {
-            self.set_timer(next_ms, Timer::Offer);
-            return false;
-        }
-        self.walked_ms = now.steady_ms;
-        true
-    }
-
-    /// Reduces may start when some maps are done or all are placed. When that becomes so, slots
-    /// that were left empty before are worth another look.
-    fn open_reduces(&mut self) -> bool {
-        let mut opened = false;
-        for id in std::mem::take(&mut self.moved) {
-            let Some(job) = self.jobs.get_mut(&id) else { continue };
-            if !job.runs() || job.reduces_open {
-                continue;
-            }
-            let done = u64::from(job.map_tally.succeeded) * 100;
-            let enough =
-                done >= job.maps.len() as u64 * u64::from(self.settings.slow_start_percent);
-            if job.maps.is_empty() || job.map_queue.is_empty() || (enough && done > 0) {
-                job.reduces_open = true;
-                self.shares.place(job);
-                self.offer_all = true;
-                opened = true;
-            }
-        }
-        opened
-    }
-
-    /// What this worker's free slot is given.
-    fn choose(&mut self, now: Now, key: WorkerKey) -> Option<Choice> {
         if let Some(job) = self.reserved.get(&key).copied() {
-            return match self.ask_job(now, key, job) {
+            return match self.ask_job(now, key, job, fresh) {
                 Answer::Takes(choice) => Some(choice),
                 Answer::Passes | Answer::Reserves => None,
             };
@@ -113,7 +54,7 @@ impl Scheduler {
             let mut last = None;
             while let Some((rank, id)) = self.shares.next(queue, last) {
                 last = Some((rank, id));
-                match self.ask_job(now, key, id) {
+                match self.ask_job(now, key, id, fresh) {
                     Answer::Takes(choice) => return Some(choice),
                     Answer::Reserves => return None,
                     Answer::Passes => {}
@@ -124,7 +65,7 @@ impl Scheduler {
     }
 
     /// Whether a job has something for this worker.
-    fn ask_job(&mut self, now: Now, key: WorkerKey, id: JobId) -> Answer {
+    fn ask_job(&mut self, now: Now, key: WorkerKey, id: JobId, fresh: bool) -> Answer {
         let settings = self.settings;
         let slots = self.workers.live_slots();
         let Some(job) = self.jobs.get_mut(&id) else { return Answer::Passes };
@@ -136,28 +77,22 @@ impl Scheduler {
             room == Room::Now && !shunned(job, kind, key, &self.workers, &settings)
         };
         if room(job, TaskKind::Map) {
-            let was_held_back = job.held_back_since_ms;
             if let Some((map, locality)) = choose_map(job, key, &self.workers, now, &settings) {
                 let task = TaskId { job: id, kind: TaskKind::Map, index: map };
                 let locality = Some(locality);
                 return Answer::Takes(Choice { task, locality, speculative: false });
             }
-            if was_held_back.is_none()
-                && let Some(since) = job.held_back_since_ms
-            {
-                let rack_at = since + settings.node_wait_ms;
-                self.timers.insert((rack_at, Timer::HeldBack(id)));
-                self.timers.insert((rack_at + settings.rack_wait_ms, Timer::HeldBack(id)));
+            if let Some(at) = watch_held_back(job, now, &settings) {
+                self.timers.insert((at, Timer::HeldBack(id)));
             }
         }
         if room(job, TaskKind::Reduce)
-            phases: ReducePhases::default(),
             && let Some(reduce) = choose_reduce(job, key, &self.workers, slots)
         {
             let task = TaskId { job: id, kind: TaskKind::Reduce, index: reduce };
             return Answer::Takes(Choice { task, locality: None, speculative: false });
         }
-        if cramped { self.reserve(now, key, id) } else { Answer::Passes }
+        if cramped && fresh { self.reserve(now, key, id) } else { Answer::Passes }
     }
 
     /// Small tasks could fill every gap for ever before a large one fits: a job that found no room
@@ -185,7 +120,7 @@ impl Scheduler {
         job.cramped_since_ms = None;
         if let Some(key) = job.reserved.take() {
             self.reserved.remove(&key);
-            self.fresh.insert(key);
+            self.openings.fresh.insert(key);
         }
     }
 
@@ -216,6 +151,7 @@ impl Scheduler {
             locality: choice.locality,
             speculative: choice.speculative,
             start_ms: now.wall_ms,
+            phases: ReducePhases::default(),
             state: AttemptState::Running(running),
         };
         job.launched(id, attempt);
@@ -270,15 +206,14 @@ impl Scheduler {
             }
             let others = |key: &WorkerKey| self.reserved.get(key).is_some_and(|by| *by != id);
             let ask = job.wishes.ask(TaskKind::Map);
-            let room = |(key, worker): (WorkerKey, &Worker)| {
-                !others(&key) && worker.room(ask) == Room::Now
-            };
-            let running = job.running_attempts();
             // A slot that is being vacated already is the one to wait for.
-            if job.occupied as usize != running.len() || self.workers.free().any(room) {
+            if job.occupied != job.attempts_at_work
+                || self.workers.with_room(ask).any(|(key, _)| !others(&key))
+            {
                 continue;
             }
-            let youngest = running
+            let youngest = job
+                .running_attempts()
                 .into_iter()
                 .filter_map(|(id, worker)| {
                     job.running(id).map(|(attempt, _)| (attempt.start_ms, id, worker))
@@ -328,7 +263,7 @@ impl Scheduler {
     /// A slot is free again.
     pub(super) fn free_slot(&mut self, key: WorkerKey, id: AttemptId, out: &mut Vec<Action>) {
         let Some(ask) = self.workers.release(key, id) else { return };
-        self.fresh.insert(key);
+        self.openings.fresh.insert(key);
         if let Some(job) = self.jobs.get_mut(&id.task.job) {
             job.occupied = job.occupied.saturating_sub(1);
             self.shares.hold(job, -i64::from(ask.vcores));
@@ -346,7 +281,7 @@ impl Scheduler {
         self.shares.place(job);
         self.moved.insert(id.job);
         self.bereft.insert(id.job);
-        self.offer_all = true;
+        self.returned(id);
     }
 }
 
@@ -362,15 +297,21 @@ fn shunned(
         job.failures_on.get(key).is_some_and(|count| *count >= settings.worker_job_failures)
     };
     let ask = job.wishes.ask(kind);
-    bad(&key) && workers.free().any(|(other, w)| !bad(&other) && w.room(ask) == Room::Now)
+    bad(&key) && workers.with_room(ask).any(|(other, _)| !bad(&other))
 }
 
 /// Whether this task failed on this worker before and another one could take it now.
 pub(super) fn better_elsewhere(job: &Job, task: TaskId, key: WorkerKey, workers: &Workers) -> bool {
     let ask = job.wishes.ask(task.kind);
     let Some(task) = job.task(task) else { return false };
-    task.failed_on(key)
-        && workers.free().any(|(other, w)| !task.failed_on(other) && w.room(ask) == Room::Now)
+    task.failed_on(key) && workers.with_room(ask).any(|(other, _)| !task.failed_on(other))
+}
+
+/// Whether another reduce of this job may start. One that starts while maps wait must not take what they
+/// need: it would have to give its slot back, and take it again, and give it back.
+pub(super) fn may_reduce(job: &Job, slots: u64) -> bool {
+    let starving = job.map_tally.running == 0;
+    job.map_queue.is_empty() || (!starving && u64::from(job.reduce_tally.running) < slots / 2)
 }
 
 fn choose_map(
@@ -415,10 +356,7 @@ fn choose_reduce(job: &mut Job, key: WorkerKey, workers: &Workers, slots: u64) -
     if !job.reduces_open || job.reduce_queue.is_empty() {
         return None;
     }
-    // A reduce that starts while maps wait must not take what they need: it would have to give its
-    // slot back, and take it again, and give it back.
-    let starving = job.map_tally.running == 0;
-    if !job.map_queue.is_empty() && (starving || u64::from(job.reduce_tally.running) >= slots / 2) {
+    if !may_reduce(job, slots) {
         return None;
     }
     let place = job.reduce_queue.iter().position(|reduce| {

@@ -96,6 +96,12 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Whether the job has tasks that may be placed now.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.rank.is_some()
+    }
+
     /// Whether the job waits for others of its queue to end.
     #[must_use]
     pub fn waits_for_turn(&self) -> bool {
@@ -126,6 +132,11 @@ impl Shares {
     #[must_use]
     pub fn idle(&self) -> bool {
         self.queues.iter().all(|queue| queue.ready.is_empty())
+    }
+
+    /// The jobs with a task that waits for a slot.
+    pub fn ready(&self) -> impl Iterator<Item = JobId> {
+        self.queues.iter().flat_map(|queue| queue.ready.iter().map(|(_, id)| *id))
     }
 
     /// A job begins. It waits when its queue has as many running as it may.

@@ -14,7 +14,7 @@ use hfs_protocol::ids::{JobId, TaskId, TaskKind};
 use super::placement::{Choice, better_elsewhere};
 use super::{Action, Now, Scheduler};
 use crate::job::{Job, Locality, Pace};
-use crate::workers::{Room, Worker, WorkerKey};
+use crate::workers::{Worker, WorkerKey};
 
 /// Finished siblings of which at least one in so many must be there before a task is called slow
 /// (Hadoop's `MINIMUM_COMPLETE_PROPORTION_TO_SPECULATE` is 5 %).
@@ -48,30 +48,30 @@ impl Scheduler {
             let running = job.map_tally.running + job.reduce_tally.running;
             let tasks = job.maps.len() + job.reduces.len();
             let allowed = job.wishes.speculation.allowed(running, tasks);
-            let mut raced = false;
+            let before = job.speculative_now;
+            let room = self.may_race().min(u64::from(allowed.saturating_sub(before)));
             let slow_node = self.slow_from(id, &slow);
+            let mut raced = 0;
             for candidate in slow {
-                let racing = self.jobs.get(&id).map_or(0, |job| job.speculative_now);
-                let none_free = self.workers.free_after(None).is_none();
-                if none_free || racing >= allowed || !self.may_race_more() {
+                if self.workers.free_count() == 0 || raced >= room {
                     break;
                 }
-                raced |= self.race(now, &candidate, slow_node, out);
+                raced += u64::from(self.race(now, &candidate, slow_node, out));
             }
             if let Some(job) = self.jobs.get_mut(&id) {
                 let bounds = job.wishes.speculation;
                 let pause =
-                    if raced { bounds.retry_after_some_ms } else { bounds.retry_after_none_ms };
+                    if raced > 0 { bounds.retry_after_some_ms } else { bounds.retry_after_none_ms };
                 job.race_again_ms = now.steady_ms.saturating_add(pause);
             }
         }
     }
 
-    /// Whether the share of the cluster's slots is not used up.
-    fn may_race_more(&self) -> bool {
+    /// How many more attempts may race others until the share of the cluster's slots is used up.
+    fn may_race(&self) -> u64 {
         let racing: u64 = self.jobs.values().map(|job| u64::from(job.speculative_now)).sum();
         let share = self.workers.live_slots() * u64::from(self.settings.race_percent) / 100;
-        racing < share.max(1)
+        share.max(1).saturating_sub(racing)
     }
 
     fn race(&mut self, now: Now, slow: &Slow, slow_node: f64, out: &mut Vec<Action>) -> bool {
@@ -80,7 +80,6 @@ impl Scheduler {
         let ask = job.wishes.ask(slow.task.kind);
         let suits = |(key, worker): &(WorkerKey, &Worker)| {
             *key != slow.worker
-                && worker.room(ask) == Room::Now
                 && !self.reserved.contains_key(key)
                 && worker.slowness < slow_node
                 && !better_elsewhere(job, slow.task, *key, &self.workers)
@@ -91,7 +90,7 @@ impl Scheduler {
         };
         // On the same host it would suffer from the same; better than nothing, if nothing else is free.
         let mut best: Option<(u8, WorkerKey, bool)> = None;
-        for (key, worker) in self.workers.free().filter(suits).take(NEAR_TRIES) {
+        for (key, worker) in self.workers.with_room(ask).filter(suits).take(NEAR_TRIES) {
             let is_near = near(worker);
             let rank = 2 * u8::from(Some(worker.host) == own_host) + u8::from(!is_near);
             if best.is_none_or(|(other, ..)| rank < other) {

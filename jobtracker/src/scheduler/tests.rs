@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod nodes;
+mod plain;
 mod races;
 mod sharing;
 mod simulation;
@@ -529,4 +530,60 @@ fn odd_file_names_fail_the_attempt() {
 
 fn reports_check(files: &[OutputFile]) -> Result<(), String> {
     super::reports::check_files(files)
+}
+
+#[test]
+fn a_reduce_is_remembered_by_when_its_phases_were_over() {
+    let mut stage = Stage::new();
+    stage.worker("a", "ha", 2);
+    let launched = launches(&stage.submit(&[&[]], 1));
+    let reduce = launched[1];
+    stage.done(launched[0]);
+    let mut told = |phase: &str, ms| {
+        stage.pass(ms);
+        let attempt_id = reduce.1.to_string();
+        let progress = Progress { attempt_id, phase: phase.into(), ..Progress::default() };
+        stage.event(Event::Progress(reduce.0, progress));
+        let status = stage.scheduler.jobs[&JOB].status(crate::job::Detail::Full);
+        let timing = status.attempts.last().unwrap();
+        let since = |ms: u64| ms.checked_sub(timing.start_ms);
+        (since(timing.shuffle_finish_ms), since(timing.merge_finish_ms))
+    };
+    assert_eq!(told("shuffle", 10), (None, None));
+    assert_eq!(told("merge", 10), (Some(20), None));
+    assert_eq!(told("merge", 10), (Some(20), None));
+    assert_eq!(told("reduce", 10), (Some(20), Some(40)));
+    assert_eq!(told("reduce", 10), (Some(20), Some(40)));
+}
+
+#[test]
+fn a_priority_is_promised_only_when_it_is_durable() {
+    let mut stage = Stage::new();
+    stage.submit(&[&[]], 0);
+    // The second time it is nothing new, but the first one may not be on disk yet.
+    for _ in 0..2 {
+        let out = stage.event(Event::Priority(JOB, Priority::High));
+        let synced = |a: &Action| {
+            let Action::Journal(_, record, Durability::Synced) = a else { return false };
+            matches!(record.entry, Some(Entry::Priority(_)))
+        };
+        assert!(wants(&out, synced), "{out:?}");
+    }
+}
+
+#[test]
+fn a_map_waits_for_its_node_no_longer_than_the_bound_since_the_last_one_went_there() {
+    let mut stage = Stage::new();
+    let (near, _) = stage.worker("a", "ha", 1);
+    let (far, _) = stage.worker("b", "hb", 1);
+    let ha: &[&str] = &["ha"];
+    let first = launches(&stage.submit(&[ha, ha, ha], 0));
+    assert_eq!(first.iter().map(|launch| launch.0).collect::<Vec<_>>(), [near]);
+    stage.pass(50);
+    let second = launches(&stage.done(first[0]));
+    assert_eq!(second.iter().map(|launch| launch.0).collect::<Vec<_>>(), [near]);
+    // Nothing else happens, and the wait began anew.
+    assert!(launches(&stage.pass(99)).is_empty());
+    let third = launches(&stage.pass(1));
+    assert_eq!(third.iter().map(|launch| launch.0).collect::<Vec<_>>(), [far]);
 }

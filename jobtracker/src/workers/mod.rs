@@ -1,14 +1,21 @@
 //! The registry of workers: who is there, what they can take, when they count as dead. Pure: time
 //! comes in as an argument.
 //!
-//! Workers that could take an attempt now are kept in an index by load, so that nobody has to look at
-//! all workers to find one.
+//! Workers that could take an attempt now are kept in an index by load and by what they have left
+//! ([`free`]), so that nobody has to look at all workers to find one.
+
+mod free;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hfs_protocol::ids::{AttemptId, JobId, TaskId};
 
+pub use free::{Left, Place};
+
 use crate::job::Ask;
+use free::FreeWorkers;
 
 /// A worker process, from its first registration on. A worker that starts again is a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,8 +176,8 @@ pub struct Worker {
     pub slowness: f64,
     /// How many attempts that is a mean of.
     pub slowness_samples: u32,
-    /// Its load in the index of free workers, when it is in it.
-    listed: Option<u32>,
+    /// Its load in the index of free workers and what it has left, when it is in it.
+    listed: Option<(u32, Left)>,
 }
 
 /// The weight of the newest value in [`Worker::slowness`].
@@ -219,6 +226,17 @@ impl Worker {
         if self.free() > 0 && vcores && memory { Room::Now } else { Room::Later }
     }
 
+    /// What nothing holds.
+    fn left(&self) -> Left {
+        let memory_mb = self.profile.memory_mb().saturating_sub(self.used.memory_mb);
+        let share = self.profile.need(Ask::default()).memory_mb;
+        Left {
+            vcores: self.profile.vcores().saturating_sub(self.used.vcores),
+            memory_mb,
+            share: share <= memory_mb,
+        }
+    }
+
     fn sum(&self) -> Held {
         let needs = self.occupied.values().map(|ask| self.profile.need(*ask));
         needs.fold(Held::default(), Held::plus)
@@ -244,8 +262,10 @@ pub struct Workers {
     live: u32,
     live_slots: u64,
     blacklisted: u32,
+    /// Those on each host, the dead of the last while included.
+    on_host: BTreeMap<HostId, BTreeSet<WorkerKey>>,
     /// Usable workers with a slot that nothing holds, the least loaded first.
-    free: BTreeSet<(u32, WorkerKey)>,
+    free: FreeWorkers,
     /// Hosts and ids of workers that get no new attempts.
     drained: BTreeSet<String>,
     next: u32,
@@ -274,24 +294,30 @@ impl Workers {
         self.all.iter().map(|(key, worker)| (*key, worker))
     }
 
-    /// Usable workers with a free slot, the least loaded first.
-    pub fn free(&self) -> impl Iterator<Item = (WorkerKey, &Worker)> {
-        self.free.iter().filter_map(|(_, key)| Some((*key, self.all.get(key)?)))
-    }
-
-    /// How many of those there are.
+    /// How many usable workers have a free slot.
     #[must_use]
     pub fn free_count(&self) -> usize {
         self.free.len()
     }
 
-    /// The next of them in the order of load, after this one. A worker that takes an attempt moves on
-    /// in that order, so a walk meets it again, behind all that have less.
+    /// The next of them that has at least so much left, in the order of load, after this one. A worker
+    /// that takes an attempt moves on in that order, so a walk meets it again, behind all that have less.
     #[must_use]
-    pub fn free_after(&self, last: Option<(u32, WorkerKey)>) -> Option<(u32, WorkerKey)> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let from = last.map_or(Unbounded, Excluded);
-        self.free.range((from, Unbounded)).next().copied()
+    pub fn free_after(&self, last: Option<Place>, least: Left) -> Option<Place> {
+        self.free.after(last, least)
+    }
+
+    /// Usable workers that have room for this now, the least loaded first.
+    pub fn with_room(&self, ask: Ask) -> impl Iterator<Item = (WorkerKey, &Worker)> {
+        let next = move |last: &Place| self.free.after(Some(*last), ask.least());
+        let places = std::iter::successors(self.free.after(None, ask.least()), next);
+        places.filter_map(|(_, key)| Some((key, self.all.get(&key)?)))
+    }
+
+    /// Usable workers on this host with a free slot.
+    pub fn free_on(&self, host: HostId) -> impl Iterator<Item = WorkerKey> {
+        let here = self.on_host.get(&host).into_iter().flatten().copied();
+        here.filter(|key| self.all.get(key).is_some_and(|worker| worker.listed.is_some()))
     }
 
     /// How many are live.
@@ -370,6 +396,7 @@ impl Workers {
             slowness_samples: 0,
             listed: None,
         };
+        self.on_host.entry(host).or_default().insert(key);
         self.all.insert(key, worker);
         key
     }
@@ -468,16 +495,20 @@ impl Workers {
     /// The one place where the index of free workers changes.
     fn reindex(&mut self, key: WorkerKey) {
         let Some(worker) = self.all.get_mut(&key) else { return };
-        let listed = (worker.usable() && worker.free() > 0).then(|| worker.load());
+        let able = worker.usable() && worker.free() > 0;
+        let listed = able.then(|| (worker.load(), worker.left()));
         if worker.listed == listed {
             return;
         }
-        if let Some(load) = worker.listed {
-            self.free.remove(&(load, key));
-        }
+        let before = worker.listed.map(|(load, _)| load);
         worker.listed = listed;
-        if let Some(load) = listed {
-            self.free.insert((load, key));
+        if let Some(load) = before
+            && listed.is_none_or(|(now, _)| now != load)
+        {
+            self.free.remove((load, key));
+        }
+        if let Some((load, left)) = listed {
+            self.free.insert((load, key), left);
         }
     }
 
@@ -497,6 +528,9 @@ impl Workers {
             self.set_blacklisted(key, None);
             if let Some(worker) = self.all.remove(&key) {
                 self.by_id.remove(&worker.profile.id);
+                if let Some(here) = self.on_host.get_mut(&worker.host) {
+                    here.remove(&key);
+                }
             }
         }
     }
@@ -506,95 +540,27 @@ impl Workers {
     /// # Errors
     /// The first one that does not hold.
     pub fn validate(&self) -> Result<(), String> {
-        let mut free = BTreeSet::new();
+        let mut free = Vec::new();
         let mut blacklisted = 0;
         for (key, worker) in &self.all {
             if worker.dead() && !worker.occupied.is_empty() {
                 return Err(format!("dead worker {key:?} holds slots"));
             }
             if worker.usable() && worker.free() > 0 {
-                free.insert((worker.load(), *key));
+                free.push(((worker.load(), *key), worker.left()));
             }
             blacklisted += u32::from(worker.blacklisted.is_some());
             if worker.sum() != worker.used {
                 return Err(format!("{key:?} uses {:?}, not {:?}", worker.sum(), worker.used));
             }
         }
-        if free != self.free {
+        free.sort_unstable_by_key(|(place, _)| *place);
+        if !self.free.iter().eq(free.iter().copied()) {
             return Err(format!("free are {free:?}, listed {:?}", self.free));
         }
         if blacklisted != self.blacklisted {
             return Err(format!("{blacklisted} blacklisted, counted {}", self.blacklisted));
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn profile(id: &str, host: &str) -> Profile {
-        let (id, host) = (id.to_owned(), host.to_owned());
-        Profile { id, host, rack: "/r".into(), slots: 2, ..Profile::default() }
-    }
-
-    #[test]
-    fn counts_follow_liveness() {
-        let mut workers = Workers::default();
-        let a = workers.add(profile("a", "h1"), 0);
-        let b = workers.add(profile("b", "h1"), 0);
-        let host = workers.host("h1");
-        assert!(!workers.live_on(host));
-        workers.set_liveness(a, Liveness::Live);
-        workers.set_liveness(a, Liveness::Live);
-        workers.set_liveness(b, Liveness::Live);
-        assert_eq!((workers.live_count(), workers.live_slots()), (2, 4));
-        workers.set_liveness(a, Liveness::Dead { since_ms: 5 });
-        assert!(workers.live_on(host));
-        workers.set_liveness(b, Liveness::Away { until_ms: 9 });
-        assert!(!workers.live_on(host));
-        assert_eq!(workers.live_count(), 0);
-        assert_eq!(workers.hopeful_count(), 1);
-        workers.forget_dead(6);
-        assert!(workers.get(a).is_none() && workers.by_id("a").is_none());
-        assert!(workers.get(b).is_some());
-    }
-
-    #[test]
-    fn room_is_by_slots_processors_and_memory() {
-        let mut workers = Workers::default();
-        let big = Profile { vcores: 4, memory_mb: 4000, slots: 3, ..profile("a", "h") };
-        let key = workers.add(big, 0);
-        let job = JobId { tracker: 1, number: 1 };
-        let id = |index| {
-            let task = TaskId { job, kind: hfs_protocol::ids::TaskKind::Map, index };
-            AttemptId { task, number: 0 }
-        };
-        let room = |workers: &Workers, vcores, memory_mb| {
-            workers.get(key).map(|worker| worker.room(Ask { vcores, memory_mb }))
-        };
-        assert_eq!(room(&workers, 4, Some(4000)), Some(Room::Now));
-        assert_eq!(room(&workers, 5, None), Some(Room::Never));
-        assert_eq!(room(&workers, 1, Some(4001)), Some(Room::Never));
-        workers.set_liveness(key, Liveness::Live);
-        let ask = Ask { vcores: 2, memory_mb: None };
-        assert!(workers.occupy(key, id(0), ask) && !workers.occupy(key, id(0), ask));
-        let used = workers.get(key).map(|worker| worker.used);
-        assert_eq!(used, Some(Held { vcores: 2, memory_mb: 1333 }), "a slot's share of memory");
-        assert_eq!(room(&workers, 3, None), Some(Room::Later));
-        assert_eq!(room(&workers, 2, Some(2700)), Some(Room::Later));
-        assert_eq!(room(&workers, 2, Some(2600)), Some(Room::Now));
-        assert_eq!(workers.free_after(None), Some((1, key)));
-        assert_eq!(workers.free_after(Some((1, key))), None);
-        workers.set_drained("h", true);
-        assert_eq!(workers.free_after(None), None);
-        workers.set_drained("h", false);
-        assert_eq!(workers.release(key, id(0)), Some(ask));
-        assert_eq!(workers.free_after(None), Some((0, key)));
-        let black = Blacklisted { until_ms: 1, reason: String::new() };
-        workers.set_blacklisted(key, Some(black));
-        assert_eq!((workers.free_after(None), workers.blacklisted_count()), (None, 1));
-        assert_eq!(workers.validate(), Ok(()));
     }
 }

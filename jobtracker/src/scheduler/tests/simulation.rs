@@ -82,6 +82,8 @@ struct World {
     shape: Shape,
     dice: Dice,
     scheduler: Scheduler,
+    /// Another one that is told the same, and must want the same.
+    rival: Option<Scheduler>,
     now: Now,
     due: BinaryHeap<Reverse<(u64, Due)>>,
     /// By place in the cluster: the worker's current life, if it has one.
@@ -114,6 +116,7 @@ impl World {
             shape,
             dice: Dice(seed | 1),
             scheduler: scheduler(),
+            rival: None,
             now: Now { steady_ms: 0, wall_ms: 1_000_000 },
             due: BinaryHeap::new(),
             alive: BTreeMap::new(),
@@ -133,6 +136,26 @@ impl World {
             launched: 0,
             healing: false,
         }
+    }
+
+    /// A world whose scheduler is compared with a plain one.
+    fn compared(shape: Shape, seed: u64) -> Self {
+        Self { rival: Some(scheduler().plainly()), ..Self::new(shape, seed) }
+    }
+
+    /// Tells the scheduler, and the rival if there is one.
+    fn tell(&mut self, event: Event) -> Vec<Action> {
+        let (mut out, mut rivals) = (Vec::new(), Vec::new());
+        if let Some(rival) = &mut self.rival {
+            rival.handle(self.now, event.clone(), &mut rivals);
+            rival.settle(self.now, &mut rivals);
+        }
+        self.scheduler.handle(self.now, event, &mut out);
+        self.scheduler.settle(self.now, &mut out);
+        if self.rival.is_some() {
+            assert_eq!(format!("{out:#?}"), format!("{rivals:#?}"), "at {:?}", self.now);
+        }
+        out
     }
 
     fn run(&mut self) {
@@ -264,13 +287,11 @@ impl World {
     }
 
     fn scheduler_only(&mut self, event: Event, place: u32, life: u32, id: &str) {
-        let mut out = Vec::new();
-        self.scheduler.handle(self.now, event, &mut out);
+        let out = self.tell(event);
         let key = self.scheduler.workers().by_id(id).unwrap();
         self.alive.insert(place, (life, key));
         self.places.insert(life, place);
         self.keys.insert(key, life);
-        self.scheduler.settle(self.now, &mut out);
         self.perform(out);
     }
 
@@ -347,7 +368,7 @@ impl World {
             0 => self.drain(place, true),
             1 => {
                 let running = self.running.values().flatten().next().copied();
-                let fails = self.dice.percent(50);
+                let fails = self.dice.percent(50) && self.shape.failing > 0;
                 if let Some(id) = running {
                     self.event(Event::EndAttempt { id, fails, reason: "by hand".into() });
                 }
@@ -414,9 +435,7 @@ impl World {
     fn event(&mut self, event: Event) {
         self.queue.push_back(event);
         while let Some(event) = self.queue.pop_front() {
-            let mut out = Vec::new();
-            self.scheduler.handle(self.now, event, &mut out);
-            self.scheduler.settle(self.now, &mut out);
+            let out = self.tell(event);
             self.perform(out);
             if self.shape.restart_after > 0 && self.performed > self.shape.restart_after {
                 self.performed = 0;
@@ -486,16 +505,11 @@ impl World {
     /// The tracker dies and another one takes over from the histories.
     fn restart(&mut self) {
         let mut next = scheduler();
-        next.restore_drained(self.drained.iter().cloned());
-        let mut out = Vec::new();
-        for (job, history) in &self.histories {
-            match replay(history.iter().cloned()).unwrap() {
-                Outcome::Ended(ended) => next.restore_ended(*job, *ended, &mut out),
-                Outcome::Unfinished(mut replayed) => {
-                    replayed.job.attempt_base = 1000 * (self.lives + 1);
-                    next.restore(self.now, *replayed, &mut out);
-                }
-            }
+        let out = self.restore(&mut next);
+        if self.rival.is_some() {
+            let mut next = scheduler().plainly();
+            self.restore(&mut next);
+            self.rival = Some(next);
         }
         next.validate().unwrap();
         self.scheduler = next;
@@ -508,6 +522,21 @@ impl World {
                 self.register_again(place);
             }
         }
+    }
+
+    fn restore(&self, next: &mut Scheduler) -> Vec<Action> {
+        next.restore_drained(self.drained.iter().cloned());
+        let mut out = Vec::new();
+        for (job, history) in &self.histories {
+            match replay(history.iter().cloned()).unwrap() {
+                Outcome::Ended(ended) => next.restore_ended(*job, *ended, &mut out),
+                Outcome::Unfinished(mut replayed) => {
+                    replayed.job.attempt_base = 1000 * (self.lives + 1);
+                    next.restore(self.now, *replayed, &mut out);
+                }
+            }
+        }
+        out
     }
 }
 
@@ -585,6 +614,34 @@ proptest! {
         world.run();
         let writers = if reduces > 0 { reduces } else { maps };
         prop_assert_eq!(world.committed.len() as u32, writers * jobs);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    // Without failures: a task that avoids a worker where it failed asks at each look whether another one
+    // is free, and the plain one looks more often.
+    #[test]
+    fn looking_only_at_what_has_changed_decides_as_a_look_at_everything(
+        seed in any::<u64>(),
+        workers in 1_u32..30,
+        slots in 1_u32..5,
+        jobs in 1_u32..9,
+        maps in 0_u32..40,
+        reduces in 0_u32..8,
+        deaths in prop_oneof![Just(0_u64), 10_u64..80],
+        cuts in prop_oneof![Just(0_u64), 10_u64..80],
+        slow in prop_oneof![Just(0_u64), 1_u64..30],
+        mixed in any::<bool>(),
+        operators in any::<bool>(),
+        restart_after in prop_oneof![Just(0_u64), 20_u64..300],
+    ) {
+        let shape = Shape {
+            workers, slots, jobs, maps, reduces, failing: 0, deaths, cuts, slow, mixed, operators,
+            restart_after, speculate: true, validate: false,
+        };
+        World::compared(shape, seed).run();
     }
 }
 
