@@ -633,8 +633,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     // Without failures: a task that avoids a worker where it failed asks at each look whether another one
-    // is free, and the plain one looks more often. With tasks of one size: the two have been seen to part
-    // once a worker that was kept for a large task is given back.
+    // is free, and the plain one looks more often. With tasks of one size: a worker that was kept for a
+    // large task and is given back is offered at once by the plain one and in the next round by the other,
+    // so the two fill the room in another order.
     #[test]
     fn looking_only_at_what_has_changed_decides_as_a_look_at_everything(
         seed in any::<u64>(),
