@@ -138,7 +138,8 @@ fn assert_sorted(figures: &[Value], local: bool) {
     assert_eq!((one["bytes"].as_u64(), one["local"].as_bool()), (Some(2_000_000), Some(local)));
     assert_eq!(one["sort_s"].as_array().unwrap().len(), 2, "{one}");
     assert_eq!(one["limit_s"].as_array().unwrap().len(), 2, "{one}");
-    assert!(one["spilled_records"].as_i64().unwrap() >= 20_000, "{one}");
+    // What a local run keeps in memory is never spilled.
+    assert_eq!(one["spilled_records"].as_i64().unwrap() >= 20_000, !local, "{one}");
     let share = one["limit_median_s"].as_f64().unwrap() / one["sort_median_s"].as_f64().unwrap();
     assert!((one["share_of_limit"].as_f64().unwrap() - share).abs() < 1e-6 && share > 0.0, "{one}");
     assert_eq!(figures[1]["peer"][0], "key sort in memory", "{}", figures[1]);
