@@ -375,6 +375,11 @@ async fn a_file_is_written_read_replicated_and_deleted_and_survives_a_restart() 
     write(&client, &[&a, &b], "/dir/file", 700).await;
     let status = stat(&client, "/dir/file").await.unwrap();
     assert_eq!((status.length, status.file_id.unwrap() > 16385), (700, true));
+    // The file is complete with one replica; the report of the other may still be under way.
+    eventually("both replicas are known", async || {
+        locations(&client, "/dir/file").await.blocks[0].locs.len() == 2
+    })
+    .await;
     let located = locations(&client, "/dir/file").await;
     assert_eq!(located.file_length, 700);
     assert!(located.is_last_block_complete && !located.under_construction);
