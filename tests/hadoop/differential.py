@@ -327,7 +327,7 @@ def streaming(source):
 def main():
     install_java()
     WORK.mkdir(parents=True, exist_ok=True)
-    fetch.call(["cargo", "build", "--bin=hfs", *(f"--example={name}" for name in EXAMPLES)], cwd=REPOSITORY)
+    fetch.call(["cargo", "build", "--workspace", "--bin=hfs", *(f"--example={name}" for name in EXAMPLES)], cwd=REPOSITORY)
     (WORK / "log4j.properties").write_text(LOG4J)
     checks = [word_count, grep, tera, secondary_sort, statistics, pi, streaming]
     failed = 0
