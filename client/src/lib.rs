@@ -42,7 +42,7 @@ pub use status::{
     Access, BlockLocation, ContentSummary, CreateOptions, DatanodeAdminState, DatanodeFilter,
     DatanodeStatus, FileKind, FileStatus, FsStatus, SafeModeAction, ServerDefaults,
 };
-pub use url::{Authority, DEFAULT_PORT, FsUrl};
+pub use url::{Authority, BUCKET_SCHEMES, DEFAULT_PORT, FsUrl};
 pub use writer::FileWriter;
 
 #[cfg(test)]

@@ -15,14 +15,13 @@ pub use bucket::{Bucket, Entry};
 pub use commit::{publish, withdraw};
 pub use upload::{PendingUpload, Upload};
 
-/// The schemes that mean a bucket.
-const SCHEMES: [&str; 3] = ["s3a", "s3", "s3n"];
+use crate::url::BUCKET_SCHEMES;
 
 /// The bucket and the path of `s3a://bucket/path`; `None` for another URL or a path.
 #[must_use]
 pub fn parse(url: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = url.split_once("://")?;
-    if !SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+    if !BUCKET_SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
         return None;
     }
     let (bucket, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));

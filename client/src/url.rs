@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind};
 
+/// The schemes that mean a bucket of an object store: S3A's own and those of the clients before it.
+pub const BUCKET_SCHEMES: [&str; 3] = ["s3a", "s3", "s3n"];
+
 /// The namenode's port when a URL names none (HDFS `dfs.namenode.rpc-address`).
 pub const DEFAULT_PORT: u16 = 8020;
 

@@ -1,6 +1,6 @@
 //! Where a job's output is: in its own file system, in another HDFS, or on this machine. Pure.
 
-use hfs_client::FsUrl;
+use hfs_client::{BUCKET_SCHEMES, FsUrl};
 
 /// What an output path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +54,9 @@ impl<'a> Place<'a> {
 
 /// The bucket's URL and the path in it of `s3a://bucket/path`.
 fn bucket(path: &str) -> Option<(&str, &str)> {
-    let front = ["s3a://", "s3://", "s3n://"].into_iter().find(|front| path.starts_with(front))?;
-    let name = path[front.len()..].find('/').filter(|length| *length > 0)?;
-    Some(path.split_at(front.len() + name))
+    let (scheme, rest) = path.split_once("://").filter(|(s, _)| BUCKET_SCHEMES.contains(s))?;
+    let name = rest.find('/').filter(|length| *length > 0)?;
+    Some(path.split_at(scheme.len() + "://".len() + name))
 }
 
 /// Whether output at this path is uploaded, and completed where other output is renamed.

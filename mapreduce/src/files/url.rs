@@ -1,5 +1,7 @@
 //! Paths with a file system in front: `scheme://authority/path`. Pure.
 
+use hfs_client::BUCKET_SCHEMES;
+
 /// A path that names its file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Url<'a> {
@@ -31,7 +33,7 @@ impl<'a> Url<'a> {
 
     /// Whether it names a bucket of an object store.
     pub(crate) fn is_bucket(&self) -> bool {
-        ["s3a", "s3", "s3n"].iter().any(|scheme| self.is(scheme))
+        BUCKET_SCHEMES.iter().any(|scheme| self.is(scheme))
     }
 
     /// Whether the scheme is this one, however it is written.
