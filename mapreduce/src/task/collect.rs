@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use super::buffer::SortBuffer;
 use super::combine::{Combining, Folder};
 use super::keep::{KeptRun, KeptWriter, MapOutput, Pool};
-use super::segment::Segment;
+use super::segment::{Segment, SortedWriter};
 use super::sort::{Entry, sort_entries};
 use super::spill::Spills;
 use super::table::Table;
@@ -268,25 +268,13 @@ where
         let bytes = table.key_bytes() + entries.len() * COMMON_VALUE_BYTES;
         if let Some(room) = self.pool.as_ref().and_then(|pool| pool.take(bytes)) {
             let mut writer = KeptWriter::new(bytes);
-            write_in_order::<V>(table, &entries, &starts, value, |step| {
-                match step {
-                    Some((key, value)) => writer.record(key, value),
-                    None => writer.end_partition(),
-                }
-                Ok(())
-            })?;
+            write_in_order::<V>(table, &entries, &starts, value, &mut writer)?;
             table.clear();
             self.keep(writer.finish(room));
             return Ok(());
         }
         let mut writer = self.spills.create()?;
-        write_in_order::<V>(table, &entries, &starts, value, |step| match step {
-            Some((key, value)) => writer.record(key, value),
-            None => {
-                writer.end_partition();
-                Ok(())
-            }
-        })?;
+        write_in_order::<V>(table, &entries, &starts, value, &mut writer)?;
         table.clear();
         let spill = writer.finish()?;
         self.add_spill(spill);
@@ -331,13 +319,13 @@ where
     }
 }
 
-/// Gives `each` the table's records in the order of the entries, and `None` after those of each partition.
+/// Writes the table's records in the order of the entries.
 fn write_in_order<V: Record>(
     table: &Table<V::Owned>,
     entries: &[Entry],
     starts: &[usize],
     value: &mut Vec<u8>,
-    mut each: impl FnMut(Option<(&[u8], &[u8])>) -> Result<()>,
+    writer: &mut impl SortedWriter,
 ) -> Result<()>
 where
     V::Owned: Default,
@@ -348,9 +336,9 @@ where
             let entry = &entries[at];
             value.clear();
             V::encode(V::borrow(table.total(entry.at)), value);
-            each(Some((table.key(entry.at), value)))?;
+            writer.record(table.key(entry.at), value)?;
         }
-        each(None)?;
+        writer.end_partition();
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use anyhow::{Context as _, Result, bail};
 
 use super::run::{Cursor, Run, put_record};
-use super::segment::{MappedSegment, Segment};
+use super::segment::{MappedSegment, Segment, SortedWriter};
 use super::sort::Entry;
 
 /// Memory for the output of all maps of a run together.
@@ -120,7 +120,7 @@ impl KeptRun {
     }
 }
 
-/// Writes records in their order: records, then [`KeptWriter::end_partition`], for each partition.
+/// Writes a run that stays in memory.
 #[derive(Debug)]
 pub(crate) struct KeptWriter {
     records: Vec<u8>,
@@ -134,21 +134,24 @@ impl KeptWriter {
         Self { records: Vec::with_capacity(bytes), partitions: Vec::new(), count: 0 }
     }
 
-    #[inline]
-    pub(crate) fn record(&mut self, key: &[u8], value: &[u8]) {
-        put_record(key, value, &mut self.records);
-        self.count += 1;
-    }
-
-    pub(crate) fn end_partition(&mut self) {
-        let from = self.partitions.last().map_or(0, |(range, _)| range.end);
-        self.partitions.push((from..self.records.len(), std::mem::take(&mut self.count)));
-    }
-
     /// Ends the run, whose room becomes what it takes: only now that is known.
     pub(crate) fn finish(self, mut room: Room) -> KeptRun {
         room.resize(self.records.len());
         KeptRun { records: self.records, order: Order::Written(self.partitions), _room: room }
+    }
+}
+
+impl SortedWriter for KeptWriter {
+    #[inline]
+    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        put_record(key, value, &mut self.records);
+        self.count += 1;
+        Ok(())
+    }
+
+    fn end_partition(&mut self) {
+        let from = self.partitions.last().map_or(0, |(range, _)| range.end);
+        self.partitions.push((from..self.records.len(), std::mem::take(&mut self.count)));
     }
 }
 

@@ -13,7 +13,7 @@ use super::keep::Opened;
 use super::map::WriterEmit;
 use super::merge::Merger;
 use super::run::Run;
-use super::segment::{MappedSegment, SegmentWriter};
+use super::segment::{MappedSegment, SegmentWriter, SortedWriter as _};
 use crate::context::Context;
 use crate::counters::TaskCounter;
 use crate::grouping::Grouping;

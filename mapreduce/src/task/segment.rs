@@ -15,6 +15,14 @@ use super::run::{Run, map_file, put_record};
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 1 << 20;
 
+/// Takes records in their order: those of a partition, then [`SortedWriter::end_partition`], for each partition.
+pub(crate) trait SortedWriter {
+    /// Appends a record to the current partition.
+    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<()>;
+    /// Ends the current partition; the next record belongs to the one after it.
+    fn end_partition(&mut self);
+}
+
 /// A finished segment file.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -29,7 +37,7 @@ impl Segment {
     }
 }
 
-/// Writes a segment: records in order, then [`SegmentWriter::end_partition`], for each partition.
+/// Writes a segment.
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
     path: PathBuf,
@@ -63,17 +71,6 @@ impl SegmentWriter {
         })
     }
 
-    /// Appends a record to the current partition.
-    #[inline]
-    pub(crate) fn record(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        put_record(key, value, &mut self.buffer);
-        self.records += 1;
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.flush()?;
-        }
-        Ok(())
-    }
-
     fn hash(&mut self) {
         self.hasher.update(&self.buffer[self.hashed..]);
         self.hashed = self.buffer.len();
@@ -90,8 +87,28 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Ends the current partition; the next record belongs to the one after it.
-    pub(crate) fn end_partition(&mut self) {
+    /// Writes the index. Segments are not synced: after a machine's crash their maps run again.
+    pub(crate) fn finish(mut self) -> Result<Segment> {
+        let mut index = Vec::new();
+        self.index.encode(&mut index);
+        self.buffer.extend_from_slice(&index);
+        self.flush()?;
+        Ok(Segment { path: self.path, index: self.index, bytes: self.written })
+    }
+}
+
+impl SortedWriter for SegmentWriter {
+    #[inline]
+    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        put_record(key, value, &mut self.buffer);
+        self.records += 1;
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn end_partition(&mut self) {
         self.hash();
         let end = self.written + self.buffer.len() as u64;
         let hasher = std::mem::take(&mut self.hasher);
@@ -102,15 +119,6 @@ impl SegmentWriter {
             crc32: hasher.finalize(),
         });
         self.partition_start = end;
-    }
-
-    /// Writes the index. Segments are not synced: after a machine's crash their maps run again.
-    pub(crate) fn finish(mut self) -> Result<Segment> {
-        let mut index = Vec::new();
-        self.index.encode(&mut index);
-        self.buffer.extend_from_slice(&index);
-        self.flush()?;
-        Ok(Segment { path: self.path, index: self.index, bytes: self.written })
     }
 }
 

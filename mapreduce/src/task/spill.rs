@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::combine::Folder;
 use super::merge::Merger;
 use super::run::Run;
-use super::segment::{MappedSegment, Segment, SegmentWriter};
+use super::segment::{MappedSegment, Segment, SegmentWriter, SortedWriter as _};
 use crate::context::Context;
 use crate::counters::TaskCounter;
 use crate::record::Record;
