@@ -24,6 +24,10 @@ pub const REDUCES: &str = "mapreduce.job.reduces";
 pub const MAX_ATTEMPTS: &str = "mapreduce.map.maxattempts";
 /// An attempt silent for so many milliseconds is killed; 0: never (`mapreduce.task.timeout`).
 pub const TASK_TIMEOUT_MS: &str = "mapreduce.task.timeout";
+/// Not 0: a map's records that its mapper can't take may be left out (`mapreduce.map.skip.maxrecords`).
+pub const MAP_SKIP_MAX_RECORDS: &str = "mapreduce.map.skip.maxrecords";
+/// Not 0: a reduce's groups that its reducer can't take may be left out (`mapreduce.reduce.skip.maxgroups`).
+pub const REDUCE_SKIP_MAX_GROUPS: &str = "mapreduce.reduce.skip.maxgroups";
 /// The least bytes of a split (`mapreduce.input.fileinputformat.split.minsize`).
 pub const SPLIT_MIN_BYTES: &str = "mapreduce.input.fileinputformat.split.minsize";
 /// The most bytes of a split (`mapreduce.input.fileinputformat.split.maxsize`).

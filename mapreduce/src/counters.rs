@@ -45,7 +45,7 @@ pub const FILE_SYSTEM_GROUP: &str = "FileSystemCounter";
 task_counters! {
     /// Records that mappers were given.
     MapInputRecords = TASK_GROUP . "MAP_INPUT_RECORDS",
-    /// Records that were left out, because they are longer than allowed.
+    /// Records that were left out: longer than allowed, or, in skip mode, more than the mapper can take.
     MapSkippedRecords = TASK_GROUP . "MAP_SKIPPED_RECORDS",
     /// Records that mappers emitted.
     MapOutputRecords = TASK_GROUP . "MAP_OUTPUT_RECORDS",
@@ -71,6 +71,10 @@ task_counters! {
     ReduceInputGroups = TASK_GROUP . "REDUCE_INPUT_GROUPS",
     /// Values that reducers saw.
     ReduceInputRecords = TASK_GROUP . "REDUCE_INPUT_RECORDS",
+    /// Groups that were left out in skip mode.
+    ReduceSkippedGroups = TASK_GROUP . "REDUCE_SKIPPED_GROUPS",
+    /// Their values.
+    ReduceSkippedRecords = TASK_GROUP . "REDUCE_SKIPPED_RECORDS",
     /// Records that reducers emitted.
     ReduceOutputRecords = TASK_GROUP . "REDUCE_OUTPUT_RECORDS",
     /// Processor time of the task's process while it worked on the task, milliseconds.

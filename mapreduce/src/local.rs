@@ -20,6 +20,7 @@ use crate::job::{Job, Plan};
 use crate::task::attempt::{Environment, Written, fan_in, sort_bytes};
 use crate::task::keep::{Opened, Pool};
 use crate::task::reduce::Ready;
+use crate::task::skip::SkipPlan;
 
 /// Map output stays in memory up to this part of what the machine has available.
 const KEPT_PART: u64 = 4;
@@ -73,6 +74,7 @@ pub fn run_local(
         sort_bytes: sort_bytes(&conf)?,
         fan_in: fan_in(&conf)?,
         pool: kept_bytes(&conf)?.map(Pool::new),
+        skip: None,
         conf,
         work_dir: work.path().to_owned(),
         output_dir: staging.as_ref().map(|staging| staging.dir.clone()).unwrap_or_default(),
@@ -201,7 +203,8 @@ impl Run<'_> {
             .with_files(self.env.files.clone())
             .with_working_dir(working.path());
         context.limit_counters(self.limits);
-        Ok((Environment { work_dir, ..self.env.clone() }, context, working))
+        let skip = SkipPlan::of_only_attempt(&self.env.conf, kind)?;
+        Ok((Environment { work_dir, skip, ..self.env.clone() }, context, working))
     }
 
     fn map(&self, index: usize, split: &InputSplit) -> Result<Vec<Opened>> {

@@ -16,6 +16,7 @@ pub(crate) mod reduce;
 pub(crate) mod run;
 pub(crate) mod sample;
 pub(crate) mod segment;
+pub(crate) mod skip;
 mod sort;
 mod spill;
 pub(crate) mod table;

@@ -188,6 +188,31 @@ fn fault_46_user_code_that_misbehaves_fails_its_attempt_and_nothing_else() {
     assert!(after.status.success(), "{}", stderr(&after));
 }
 
+/// FAULTS 46: a job that asks for it goes on without the records that its mapper can't take, whether they make it
+/// panic, take its process along or never end.
+#[test]
+fn fault_46_records_that_kill_attempts_are_left_out_when_asked() {
+    let cluster = narrow_cluster();
+    for mode in ["panic", "abort", "loop"] {
+        let skip = ["mapreduce.map.skip.maxrecords=1", "mapreduce.task.timeout=2500"];
+        let more = ["-D", skip[0], "-D", skip[1], "--at", "poison"];
+        let done = fail(&cluster, mode, "4", &more);
+        assert!(done.status.success(), "{mode}: {}", stderr(&done));
+        let output = String::from_utf8(cluster.hfs(&["cat", "/out/part-r-*"]).unwrap()).unwrap();
+        let mut lines: Vec<&str> = output.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["another line\t1", "one line\t1", "the last line\t1"], "{mode}");
+        let job = newest_job(&cluster).unwrap();
+        let counters = &job["counters"]["TaskCounter"];
+        assert_eq!(counters["MAP_SKIPPED_RECORDS"], 1, "{mode}");
+        assert_eq!(counters["MAP_INPUT_RECORDS"], 3, "{mode}");
+        // In skip mode a panic is survived; a process that dies is not, but its worker knows the record.
+        let failed = if mode == "panic" { 2 } else { 3 };
+        assert_eq!(job["maps"]["failedAttempts"], failed, "{mode}");
+        cluster.hfs(&["rm", "-r", "-skipTrash", "/out"]).unwrap();
+    }
+}
+
 /// FAULTS 46: a task that writes without end to its log: its first and its last words are kept, and the disk stays
 /// as good as free.
 #[test]

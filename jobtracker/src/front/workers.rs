@@ -120,9 +120,9 @@ async fn listen(
 }
 
 fn failure(failed: AttemptFailed) -> Option<Report> {
-    let AttemptFailed { attempt_id, message, log_tail, killed, fatal } = failed;
+    let AttemptFailed { attempt_id, message, log_tail, killed, fatal, record } = failed;
     let id: AttemptId = attempt_id.parse().ok()?;
-    Some(Report::Failed(id, Failure { message, log_tail, killed, fatal }))
+    Some(Report::Failed(id, Failure { message, log_tail, killed, fatal, record }))
 }
 
 fn registration(register: Register) -> Result<Registration, String> {

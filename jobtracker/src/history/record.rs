@@ -154,6 +154,9 @@ pub struct AttemptEnded {
     /// Milliseconds since the epoch.
     #[prost(uint64, tag = "5")]
     pub finish_ms: u64,
+    /// In skip mode: the record that was at work, by its number in the task's input.
+    #[prost(uint64, optional, tag = "6")]
+    pub record: Option<u64>,
 }
 
 /// A map's output is gone.

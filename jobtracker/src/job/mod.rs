@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
 use hfs_protocol::proto::job::{AttemptFailure, JobState, SubmitRequest};
-use hfs_protocol::proto::task::{Counter, InputSplit, JobSpec, OutputFile};
+use hfs_protocol::proto::task::{Counter, InputSplit, JobSpec, OutputFile, Skip};
 
 pub use attempt::{Attempt, AttemptEnd, AttemptState, Locality, ReducePhases, Running};
 pub use pace::Pace;
@@ -323,6 +323,13 @@ impl Job {
         self.maps.iter().enumerate().filter_map(of).collect()
     }
 
+    /// What the next attempt of a task leaves out; `None` while it is not in skip mode.
+    #[must_use]
+    pub fn skip(&self, id: TaskId) -> Option<Skip> {
+        let (task, after) = (self.task(id)?, self.wishes.skip_after(id.kind)?);
+        (task.failures >= after).then(|| Skip { records: task.bad_records.clone() })
+    }
+
     /// How often a task may fail.
     #[must_use]
     pub fn max_attempts(&self) -> u32 {
@@ -527,6 +534,7 @@ impl Job {
         let over = was_committing || (matches!(task.state, TaskState::Running) && idle);
         if end == AttemptEnd::Failed {
             task.failures += 1;
+            task.bad_records.extend(failure.record);
         }
         match end {
             AttemptEnd::Failed => {
@@ -583,6 +591,7 @@ impl Job {
             worker: name.unwrap_or_default(),
             message: message.to_owned(),
             log_tail: log_tail.to_owned(),
+            record: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hfs_protocol::ids::AttemptId;
-use hfs_protocol::proto::job::JobState;
+use hfs_protocol::proto::job::{AttemptFailure, JobState};
 
 use super::{
     Attempt, AttemptEnd, AttemptState, Ending, Job, Locality, Phase, ReducePhases, Running,
@@ -121,7 +121,10 @@ impl Replayed {
                     _ => AttemptEnd::Killed,
                 };
                 let worker = job.task(id.task).and_then(|t| t.attempt(id.number)).map(|a| a.worker);
-                let failure = job.failure(id, worker, &ended.message, &ended.log_tail);
+                let failure = AttemptFailure {
+                    record: ended.record,
+                    ..job.failure(id, worker, &ended.message, &ended.log_tail)
+                };
                 job.attempt_ended(id, end, failure, ended.finish_ms);
             }
             Entry::OutputLost(lost) => {

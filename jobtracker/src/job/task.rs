@@ -94,11 +94,15 @@ pub struct Task {
     pub attempts: Vec<Attempt>,
     /// How many attempts have failed, of the `max_attempts` that may.
     pub failures: u32,
+    /// Records (of a map) or groups (of a reduce) that were at work when attempts in skip mode failed, by their
+    /// numbers in the task's input.
+    pub bad_records: Vec<u64>,
 }
 
 impl Default for Task {
     fn default() -> Self {
-        Self { state: TaskState::Waiting, attempts: Vec::new(), failures: 0 }
+        let (attempts, bad_records) = (Vec::new(), Vec::new());
+        Self { state: TaskState::Waiting, attempts, failures: 0, bad_records }
     }
 }
 

@@ -46,6 +46,14 @@ pub const COUNTERS_MAX: &str = "mapreduce.job.counters.max";
 /// The most groups of them (`mapreduce.job.counters.groups.max`).
 pub const GROUPS_MAX: &str = "mapreduce.job.counters.groups.max";
 
+/// Not 0: records that kill a map's attempts may be left out (`mapreduce.map.skip.maxrecords`). Hadoop narrows a range
+/// of so many down; here it is always the one record.
+pub const MAP_SKIP_MAX_RECORDS: &str = "mapreduce.map.skip.maxrecords";
+/// Not 0: groups that kill a reduce's attempts may be left out (`mapreduce.reduce.skip.maxgroups`).
+pub const REDUCE_SKIP_MAX_GROUPS: &str = "mapreduce.reduce.skip.maxgroups";
+/// After so many failed attempts a task is in skip mode (`mapreduce.task.skip.start.attempts`).
+pub const SKIP_START_ATTEMPTS: &str = "mapreduce.task.skip.start.attempts";
+
 /// How urgent a job is (Hadoop's `JobPriority`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Priority {
@@ -168,6 +176,8 @@ pub struct Wishes {
     pub counters_max: usize,
     /// The most groups of them.
     pub groups_max: usize,
+    /// After so many failures a map, or a reduce, is in skip mode. `None`: never.
+    pub skip_after: [Option<u32>; 2],
 }
 
 impl Default for Wishes {
@@ -191,6 +201,7 @@ impl Default for Wishes {
             },
             counters_max: 120,
             groups_max: 50,
+            skip_after: [None; 2],
         }
     }
 }
@@ -215,6 +226,10 @@ impl Wishes {
             let megabytes = conf.parsed(memory, -1_i64, "whole number of MiB")?;
             let memory_mb = u64::try_from(megabytes).ok().filter(|mb| *mb > 0);
             Ok(Ask { vcores: count, memory_mb })
+        };
+        let skip_start = conf.whole(SKIP_START_ATTEMPTS, 2)?;
+        let skip_after = |most: &str| -> Result<Option<u32>, String> {
+            Ok((conf.whole(most, 0_u64)? > 0).then_some(skip_start))
         };
         Ok(Self {
             queue,
@@ -241,7 +256,14 @@ impl Wishes {
             },
             counters_max: conf.whole(COUNTERS_MAX, usual.counters_max)?,
             groups_max: conf.whole(GROUPS_MAX, usual.groups_max)?,
+            skip_after: [skip_after(MAP_SKIP_MAX_RECORDS)?, skip_after(REDUCE_SKIP_MAX_GROUPS)?],
         })
+    }
+
+    /// After so many failures a task of this kind is in skip mode. `None`: never.
+    #[must_use]
+    pub fn skip_after(&self, kind: TaskKind) -> Option<u32> {
+        self.skip_after[kind as usize]
     }
 
     /// What an attempt of this kind needs.

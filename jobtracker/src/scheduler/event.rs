@@ -30,6 +30,16 @@ pub struct Failure {
     pub killed: bool,
     /// No other attempt can do better.
     pub fatal: bool,
+    /// In skip mode: the record that was at work, by its number in the task's input.
+    pub record: Option<u64>,
+}
+
+impl Failure {
+    /// One of which no more is known.
+    #[must_use]
+    pub fn of(message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..Self::default() }
+    }
 }
 
 /// How an attempt ended, as its worker tells it.

@@ -9,7 +9,7 @@
 use hfs_protocol::ids::{AttemptId, TaskId};
 use hfs_protocol::proto::job::AttemptFailure;
 
-use super::{Action, Now, Scheduler, Timer};
+use super::{Action, Failure, Now, Scheduler, Timer};
 use crate::job::{AttemptEnd, AttemptState};
 use crate::workers::{Blacklisted, WorkerKey};
 
@@ -119,7 +119,7 @@ impl Scheduler {
         let worker = attempt.worker;
         self.tell_to_die(now, id, worker, reason, out);
         if fails {
-            self.attempt_failed(now, id, worker, reason, "", false, out);
+            self.attempt_failed(now, id, worker, Failure::of(reason), out);
         } else {
             let failure =
                 AttemptFailure { message: reason.to_owned(), ..AttemptFailure::default() };

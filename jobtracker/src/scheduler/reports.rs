@@ -58,7 +58,7 @@ impl Scheduler {
         }
         let message = format!("it reported nothing for {} s", timeout_ms as f64 / 1000.0);
         self.tell_to_die(now, id, worker, &message, out);
-        self.attempt_failed(now, id, worker, &message, "", false, out);
+        self.attempt_failed(now, id, worker, Failure::of(message), out);
     }
 
     /// An attempt has ended by its own word. The first success of a task counts; all later ones,
@@ -83,10 +83,7 @@ impl Scheduler {
                 let failure = AttemptFailure { message, log_tail, ..AttemptFailure::default() };
                 self.end_attempt(now, id, AttemptEnd::Killed, failure, out);
             }
-            Report::Failed(_, failure) => {
-                let Failure { message, log_tail, fatal, .. } = failure;
-                self.attempt_failed(now, id, key, &message, &log_tail, fatal, out);
-            }
+            Report::Failed(_, failure) => self.attempt_failed(now, id, key, failure, out),
         }
     }
 
@@ -96,11 +93,11 @@ impl Scheduler {
         if id.task.kind == TaskKind::Map && !job.map_only() {
             if done.map_output_path.is_empty() {
                 let message = "it ended without naming its map output";
-                self.attempt_failed(now, id, key, message, "", false, out);
+                self.attempt_failed(now, id, key, Failure::of(message), out);
                 return;
             }
             if let Err(message) = check_files(&done.outputs) {
-                self.attempt_failed(now, id, key, &message, "", false, out);
+                self.attempt_failed(now, id, key, Failure::of(message), out);
                 return;
             }
             let (path, bytes) = (done.map_output_path.clone(), done.map_output_bytes);
@@ -124,7 +121,7 @@ impl Scheduler {
             out.push(Action::Journal(job_id, Entry::MapDone(record).into(), Durability::Buffered));
         } else {
             if let Err(message) = check_files(&done.outputs) {
-                self.attempt_failed(now, id, key, &message, "", false, out);
+                self.attempt_failed(now, id, key, Failure::of(message), out);
                 return;
             }
             let record = TaskCommitting {
@@ -182,19 +179,17 @@ impl Scheduler {
     }
 
     /// An attempt failed: the task tries again, unless it has had all its tries.
-    #[allow(clippy::too_many_arguments, reason = "one failure, told apart by what it is about")]
     pub(super) fn attempt_failed(
         &mut self,
         now: Now,
         id: AttemptId,
         key: WorkerKey,
-        message: &str,
-        log_tail: &str,
-        fatal: bool,
+        failure: Failure,
         out: &mut Vec<Action>,
     ) {
         let Some(job) = self.jobs.get(&id.task.job) else { return };
-        let failure = job.failure(id, Some(key), message, log_tail);
+        let Failure { message, log_tail, fatal, record, .. } = failure;
+        let failure = AttemptFailure { record, ..job.failure(id, Some(key), &message, &log_tail) };
         let worker = failure.worker.clone();
         let job_id = job.id;
         self.end_attempt(now, id, AttemptEnd::Failed, failure, out);
@@ -228,6 +223,7 @@ impl Scheduler {
             message: failure.message.clone(),
             log_tail: failure.log_tail.clone(),
             finish_ms: now.wall_ms,
+            record: failure.record,
         };
         let again = job.attempt_ended(id, end, failure, now.wall_ms);
         self.moved.insert(id.task.job);
@@ -362,7 +358,8 @@ impl Scheduler {
                 if let Some(worker) = worker {
                     let message = format!("its output files could not be committed: {message}");
                     // A rename that may still be done could replace a file of the next attempt.
-                    self.attempt_failed(now, id, worker, &message, "", unclear, out);
+                    let failure = Failure { fatal: unclear, ..Failure::of(message) };
+                    self.attempt_failed(now, id, worker, failure, out);
                 }
             }
         }

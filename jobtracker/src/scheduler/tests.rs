@@ -7,12 +7,13 @@ mod races;
 mod sharing;
 mod simulation;
 
-use hfs_protocol::ids::{AttemptId, JobId, TaskKind};
+use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
 use hfs_protocol::proto::job::{JobState, SubmitRequest};
 use hfs_protocol::proto::task::{Done, FetchFailed, InputSplit, JobSpec, OutputFile, Progress};
 
 use super::*;
 use crate::history::record::Entry;
+use crate::job::replay::{Outcome, replay};
 use crate::workers::Profile;
 
 const JOB: JobId = JobId { tracker: 1, number: 1 };
@@ -190,6 +191,33 @@ fn a_small_job_spreads_over_the_workers() {
     workers.sort();
     workers.dedup();
     assert_eq!(workers.len(), 3);
+}
+
+#[test]
+fn records_that_killed_attempts_in_skip_mode_are_left_out_from_then_on_and_after_a_restart() {
+    let mut stage = Stage::new();
+    stage.worker("a", "ha", 1);
+    let conf =
+        [("mapreduce.map.skip.maxrecords", "1"), ("mapreduce.task.skip.start.attempts", "1")];
+    let conf = conf.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let job = JobSpec { max_attempts: 9, conf, ..JobSpec::default() };
+    let request =
+        SubmitRequest { job: Some(job), splits: vec![InputSplit::default()], ..<_>::default() };
+    let mut out = stage.event(Event::Submitted(JOB, Box::new(request)));
+    out.extend(stage.event(Event::Journalled(JOB)));
+    for (record, left_out) in [(None, vec![]), (Some(7), vec![7]), (Some(0), vec![7, 0])] {
+        let map = launches(&out).pop().unwrap();
+        let more = stage.failed(map, Failure { record, ..Failure::of("boom") });
+        assert_eq!(stage.scheduler.jobs[&JOB].skip(map.1.task).unwrap().records, left_out);
+        out.extend(more);
+    }
+    let journal = out.iter().filter_map(|action| match action {
+        Action::Journal(_, record, _) => Some((**record).clone()),
+        _ => None,
+    });
+    let Ok(Outcome::Unfinished(replayed)) = replay(journal) else { panic!("no job") };
+    let task = TaskId { job: JOB, kind: TaskKind::Map, index: 0 };
+    assert_eq!(replayed.job.skip(task).unwrap().records, [7, 0]);
 }
 
 #[test]

@@ -216,6 +216,7 @@ impl Tracker {
             attempt_id: attempt.to_string(),
             task: Some(task),
             attempt_output_dir: commit::attempt_dir(&job.spec, attempt),
+            skip: job.skip(attempt.task),
             ..Launch::default()
         };
         let order = LaunchAttempt { launch: Some(launch) };

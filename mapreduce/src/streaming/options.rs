@@ -246,6 +246,14 @@ impl Options {
             None => Format::Text,
         };
         let output = StreamOutput::read(&self.output_format, self.lazy)?;
+        for property in [conf::MAP_SKIP_MAX_RECORDS, conf::REDUCE_SKIP_MAX_GROUPS] {
+            // A command reads ahead: which of its records it died of is not known.
+            if self.conf.parsed_or(property, 0_u64)? > 0 {
+                bail!(
+                    "{property} is for mappers and reducers in Rust; commands can't leave records out"
+                );
+            }
+        }
         let sorts = self.conf.parsed::<u32>(conf::REDUCES)? != Some(0);
         let environment = self.environment;
         let mapper = StreamMapper::new(mapper, format, environment.clone(), sorts);

@@ -8,6 +8,7 @@ use hfs_protocol::proto::task::{Done, Launch, OutputFile, launch};
 
 use super::keep::Pool;
 use super::reduce::ReduceInputs;
+use super::skip::SkipPlan;
 use crate::conf::{self, Conf};
 use crate::context::{Context, Shared};
 use crate::counters::{Limits, TaskCounter};
@@ -32,6 +33,8 @@ pub(crate) struct Environment {
     pub(crate) fan_in: usize,
     /// Memory for map output that reducers of the same process will read.
     pub(crate) pool: Option<Arc<Pool>>,
+    /// Set: skip mode.
+    pub(crate) skip: Option<SkipPlan>,
 }
 
 /// An output file that an attempt has written.
@@ -86,6 +89,7 @@ pub(crate) fn run(
         },
         fan_in: fan_in(&conf)?,
         pool: None,
+        skip: launch.skip.as_ref().map(|skip| SkipPlan { bad: skip.records.clone() }),
         conf: Arc::clone(&conf),
         work_dir: PathBuf::from(&launch.work_dir),
         output_dir: launch.attempt_output_dir.clone(),

@@ -313,6 +313,7 @@ fn runs_that_arrive_faster_than_they_are_merged_wait_outside() {
         sort_bytes: SORT_BYTES,
         fan_in: 10,
         pool: None,
+        skip: None,
     };
     let (arrive, arrivals) = channel();
     arrive.send((0..MAPS).map(|map| at(map, &format!("map-{map}"), &address)).collect()).unwrap();

@@ -9,6 +9,7 @@ use super::collect::MapCollector;
 use super::combine::Combining;
 use super::guard::guarded;
 use super::keep::MapOutput;
+use super::skip::Skipping;
 use crate::context::Context;
 use crate::counters::TaskCounter;
 use crate::input::{BatchReader, InputFormat};
@@ -86,6 +87,7 @@ fn run_mapper<M: Mapper>(
         .with_context(|| format!("the split {} can't be opened", split.description))?;
     let read_from = reader.current_split();
     out.context().reads(read_from.clone());
+    let (mut skipping, mut skipped) = (Skipping::begin(env)?, 0);
     let mut moves = 0;
     if let Some(split) = read_from.moved(&mut moves) {
         out.context().came_to(&split);
@@ -99,7 +101,12 @@ fn run_mapper<M: Mapper>(
                 if let Some(split) = read_from.moved(&mut moves) {
                     out.context().came_to(&split);
                 }
-                Ok(guarded(|| mapper.map_batch(batch, out)))
+                Ok(match &mut skipping {
+                    None => guarded(|| mapper.map_batch(batch, out)),
+                    Some(skipping) => {
+                        guarded(|| map_each(&mut mapper, batch, skipping, &mut skipped, out))
+                    }
+                })
             }
             Err(error) => Err(error),
         };
@@ -107,12 +114,29 @@ fn run_mapper<M: Mapper>(
         mapped.with_context(|| format!("the mapper failed in {}", reader.position()))?;
         let counts = reader.take_counts();
         let context = out.context();
-        context.count(TaskCounter::MapInputRecords, counts.records);
-        context.count(TaskCounter::MapSkippedRecords, counts.skipped);
+        let left_out = std::mem::take(&mut skipped);
+        context.count(TaskCounter::MapInputRecords, counts.records - left_out);
+        context.count(TaskCounter::MapSkippedRecords, counts.skipped + left_out);
         context.count(read_from.with_path(|path| env.bytes_read_counter(path)), counts.bytes);
         context.step(reader.fraction())?;
     }
     guarded(|| mapper.cleanup(out)).context("the mapper's cleanup failed")
+}
+
+/// Maps a batch in skip mode, and counts what was left out.
+fn map_each<M: Mapper>(
+    mapper: &mut M,
+    batch: <M::Input as InputFormat>::Batch<'_>,
+    skipping: &mut Skipping,
+    skipped: &mut u64,
+    out: &mut impl Emit<M::Key, M::Value>,
+) -> Result<()> {
+    for record in batch {
+        out.context().tick();
+        let taken = skipping.take(out, "record", |held| mapper.map(record, held))?;
+        *skipped += u64::from(!taken);
+    }
+    Ok(())
 }
 
 /// Emits into a task's output file.

@@ -115,6 +115,7 @@ impl FakeWorker {
             attempt_output_dir: format!("{dir}/attempt-output"),
             local_address: String::new(),
             cached: Vec::new(),
+            skip: None,
             task: Some(task),
         }));
     }

@@ -14,6 +14,7 @@ use super::map::WriterEmit;
 use super::merge::Merger;
 use super::run::Run;
 use super::segment::{MappedSegment, SegmentWriter, SortedWriter as _};
+use super::skip::Skipping;
 use crate::context::Context;
 use crate::counters::TaskCounter;
 use crate::grouping::Grouping;
@@ -86,7 +87,12 @@ where
     let mut out = WriterEmit::begin(output, TaskKind::Reduce, env, context)?;
     let part = of_keys(|key| grouping.part(key));
     let part = (!G::WHOLE).then_some(&part as GroupPart<'_>);
-    reduce_groups(&mut reducer, &mut merger, part, &mut out)?;
+    match Skipping::begin(env)? {
+        None => reduce_groups(&mut reducer, &mut merger, part, &mut out)?,
+        Some(skipping) => {
+            reduce_groups_skipping(&mut reducer, &mut merger, part, skipping, &mut out)?;
+        }
+    }
     out.close(TaskCounter::ReduceOutputRecords, env)
 }
 
@@ -133,13 +139,9 @@ where
             }
             Ok(())
         });
-        reduced.with_context(|| match K::decode(&at, &Scratch::default()) {
-            Ok(key) if !at.is_empty() => {
-                let mut shown = Vec::new();
-                K::print(key, &mut shown);
-                format!("the reducer failed at the key {}", String::from_utf8_lossy(&shown))
-            }
-            _ => "the reducer failed".to_owned(),
+        reduced.with_context(|| match at.is_empty() {
+            false => at_key::<K>(&at),
+            true => "the reducer failed".to_owned(),
         })?;
         let context = Emit::<R::OutKey, R::OutValue>::context(out);
         context.count(TaskCounter::ReduceInputGroups, groups);
@@ -147,6 +149,56 @@ where
     }
     Emit::<R::OutKey, R::OutValue>::context(out).count(TaskCounter::ReduceInputRecords, seen);
     guarded(|| reducer.cleanup(out)).context("the reducer's cleanup failed")
+}
+
+/// As [`reduce_groups`], in skip mode.
+fn reduce_groups_skipping<K, V, R, W>(
+    reducer: &mut R,
+    merger: &mut Merger<'_>,
+    part: Option<GroupPart<'_>>,
+    mut skipping: Skipping,
+    out: &mut WriterEmit<'_, W>,
+) -> Result<()>
+where
+    K: Record,
+    V: Record,
+    R: Reducer<K, V>,
+    W: RecordWriter<R::OutKey, R::OutValue>,
+{
+    guarded(|| reducer.setup(Emit::<R::OutKey, R::OutValue>::context(out)))
+        .context("the reducer's setup failed")?;
+    let mut scratch = Scratch::default();
+    while let Some((key, _)) = merger.peek() {
+        let mut values = Values::<V>::new::<K>(merger, &scratch, key, part);
+        let decoded = K::decode(key, &scratch)?;
+        let taken = skipping.take(out, "group", |held| reducer.reduce(decoded, &mut values, held));
+        // Data that can't be read is no fault of the group.
+        let records = values.finish()?;
+        let taken = taken.with_context(|| at_key::<K>(key))?;
+        scratch.clear();
+        let context = Emit::<R::OutKey, R::OutValue>::context(out);
+        let (groups_of, records_of) = if taken {
+            (TaskCounter::ReduceInputGroups, TaskCounter::ReduceInputRecords)
+        } else {
+            (TaskCounter::ReduceSkippedGroups, TaskCounter::ReduceSkippedRecords)
+        };
+        context.count(groups_of, 1);
+        context.count(records_of, records);
+        context.look_around()?;
+    }
+    guarded(|| reducer.cleanup(out)).context("the reducer's cleanup failed")
+}
+
+/// Where the reducer failed.
+fn at_key<K: Record>(key: &[u8]) -> String {
+    match K::decode(key, &Scratch::default()) {
+        Ok(key) => {
+            let mut shown = Vec::new();
+            K::print(key, &mut shown);
+            format!("the reducer failed at the key {}", String::from_utf8_lossy(&shown))
+        }
+        Err(_) => "the reducer failed".to_owned(),
+    }
 }
 
 /// Runs that wait for the last one, within the attempt's memory. They are merged while others arrive: those in memory

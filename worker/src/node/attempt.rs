@@ -8,6 +8,7 @@ use hfs_protocol::proto::task::launch::Task as LaunchTask;
 use hfs_protocol::proto::task::{Done, Launch, MapOutput, MapOutputs, Progress};
 use hfs_protocol::proto::worker::worker_message::Message as ToTracker;
 use hfs_protocol::proto::worker::{AttemptDone, AttemptFailed, AttemptProgress};
+use hfs_protocol::skip::RecordAtWork;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -267,6 +268,7 @@ impl Node {
 
     pub(super) fn failed(&mut self, id: &str, failed: Failed) {
         let Some(attempt) = self.attempts.get(id) else { return };
+        let record = RecordAtWork::read(&attempt.work_dir).filter(|_| !failed.killed);
         remove_dir(attempt.work_dir.clone());
         let Failed { message, log_tail, killed, fatal } = failed;
         // An attempt that ended before it had a process: whoever asks for its log hears why.
@@ -281,7 +283,7 @@ impl Node {
             tracing::warn!("{id} failed: {message}");
         }
         let attempt_id = id.to_owned();
-        let report = AttemptFailed { attempt_id, message, log_tail, killed, fatal };
+        let report = AttemptFailed { attempt_id, message, log_tail, killed, fatal, record };
         self.report(id, ToTracker::Failed(report));
     }
 
