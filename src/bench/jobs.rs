@@ -1,19 +1,13 @@
 //! How soon an empty job is done, and word count against a program that does nothing else.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::measure::{Row, Work, in_turns, timed};
+use super::text::{self, counts, parts};
 use super::{Bench, limit};
 use crate::jobs::wordcount::VERB;
-
-/// Distinct words of the generated text.
-const WORDS: u64 = 300_000;
 
 /// The rows "empty job" and "word count", on the cluster and in one process.
 ///
@@ -33,15 +27,9 @@ pub fn run(bench: &Bench) -> Result<Vec<Row>> {
     let mut rows =
         vec![Row::figure("empty job, program start to exit (goal 20 ms)", Work::Once, empty)];
 
-    let text = match &bench.text {
-        Some(text) => text.clone(),
-        None => {
-            let text = bench.scratch.join("text");
-            write_text(&text, bench.megabytes << 20)?;
-            text
-        }
-    };
-    let bytes = text.metadata().with_context(|| format!("cannot read {}", text.display()))?.len();
+    let named = bench.text.as_deref();
+    let (text, bytes) =
+        text::named_or_made(named, &bench.scratch, bench.megabytes << 20, text::WORDS)?;
     let text_name = text.to_string_lossy();
     bench.hfs(&["rm", "-f", "-skipTrash", "/bench-jobs/text"])?;
     bench.hfs(&["put", &text_name, "/bench-jobs/text"])?;
@@ -89,69 +77,4 @@ pub fn run(bench: &Bench) -> Result<Vec<Row>> {
         goal,
     });
     Ok(rows)
-}
-
-/// What the parts of an output hold, one after another.
-fn parts(dir: &Path) -> Result<Vec<u8>> {
-    let mut held = Vec::new();
-    for entry in std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with("part-") {
-            held.extend(std::fs::read(entry.path())?);
-        }
-    }
-    Ok(held)
-}
-
-/// Words with their counts, whatever the order of the lines.
-fn counts(output: &[u8]) -> BTreeMap<&[u8], &[u8]> {
-    output
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| {
-            let tab = line.iter().rposition(|byte| *byte == b'\t')?;
-            Some((&line[..tab], &line[tab + 1..]))
-        })
-        .collect()
-}
-
-/// Writes text whose words are as often as in natural text: the n-th most frequent about 1/n as often as the
-/// first (Zipf), longer the rarer. The same at every call.
-fn write_text(path: &Path, bytes: u64) -> Result<()> {
-    let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let scale = (WORDS as f64).ln();
-    let (mut written, mut column) = (0, 0);
-    while written < bytes {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        // exp of an even draw from [0, ln WORDS) is a rank with density 1/rank.
-        let draw = (state >> 11) as f64 / (1u64 << 53) as f64;
-        let rank = (draw * scale).exp() as u64;
-        let word = word_of(rank);
-        out.write_all(&word)?;
-        column += word.len() + 1;
-        let end = if column > 72 { b"\n" } else { b" " };
-        if column > 72 {
-            column = 0;
-        }
-        out.write_all(end)?;
-        written += word.len() as u64 + 1;
-    }
-    out.flush().with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// The word of a rank: letters that spell the rank, so that frequent words are short.
-fn word_of(mut rank: u64) -> Vec<u8> {
-    let mut word = Vec::new();
-    loop {
-        word.extend_from_slice(&[
-            b"etaoinshrdlu"[(rank % 12) as usize],
-            b"aeiouy"[(rank % 6) as usize],
-        ]);
-        rank /= 12;
-        if rank == 0 {
-            return word;
-        }
-    }
 }

@@ -1,8 +1,8 @@
 //! `hfs bench`: what hfs does against a peer in the same run, as ratios.
 //!
 //! [`measure`] runs two sides in turns; [`peers`] holds the least any implementation has to do (a relay, an
-//! echo). [`dfsio`], [`nnbench`] and [`mrbench`] are jobs with Hadoop's figures, [`shuffle`] and [`terasort`] are some
-//! with their own: each of these is a [`Benchmark`]. Each of the other modules is a group of rows. A figure alone says
+//! echo). [`dfsio`], [`nnbench`] and [`mrbench`] are jobs with Hadoop's figures, [`shuffle`], [`terasort`] and
+//! [`wordcount`] are some with their own: each of these is a [`Benchmark`]. Each of the other modules is a group of rows. A figure alone says
 //! little on a shared machine; the ratio travels.
 
 pub mod cluster;
@@ -20,6 +20,8 @@ pub mod shuffle;
 pub mod site;
 pub mod storage;
 pub mod terasort;
+pub mod text;
+pub mod wordcount;
 
 use std::path::{Path, PathBuf};
 

@@ -5,6 +5,7 @@
 //! - [`names`]: many small operations on names in each map (Hadoop's `NNBench`).
 //! - [`shuffle`]: records of given sizes from every map to every reduce.
 //! - [`tera`]: rows that are made, sorted and checked (Hadoop's `TeraSort`).
+//! - [`wordcount`]: text whose words are counted (Hadoop's `WordCount`).
 //!
 //! What a task has measured is a line of the job's output: a name, a tab, and an object as JSON.
 
@@ -25,7 +26,7 @@ use hfs_mapreduce::{
 };
 use serde::Serialize;
 
-use super::tera;
+use super::{tera, wordcount};
 
 /// The first argument that makes the `hfs` program itself a job of a benchmark.
 pub const VERB: &str = "bench-job";
@@ -53,6 +54,8 @@ enum Jobs {
     Terasort(tera::SortArguments),
     /// A look whether they are
     Teravalidate(tera::ValidateArguments),
+    /// Words to count
+    Wordcount(wordcount::Arguments),
 }
 
 fn job(arguments: Arguments) -> Result<Job> {
@@ -64,6 +67,7 @@ fn job(arguments: Arguments) -> Result<Job> {
         Jobs::Teragen(arguments) => tera::generate(arguments),
         Jobs::Terasort(arguments) => tera::sort(arguments),
         Jobs::Teravalidate(arguments) => tera::validate(arguments),
+        Jobs::Wordcount(arguments) => wordcount::job(arguments),
     }
 }
 

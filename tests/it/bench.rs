@@ -168,6 +168,45 @@ fn terasort_sorts_as_a_sort_in_memory_does() {
     assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0, "nothing is left behind");
 }
 
+/// The figures of a word count of 1 MB in at most 500 words, and its row.
+fn assert_counted(figures: &[Value], local: bool) {
+    let one = &figures[0];
+    assert_eq!((&one["bench"], &one["local"]), (&Value::from("wordcount"), &Value::from(local)));
+    let number = |name: &str| one[name].as_f64().unwrap();
+    assert!((1e6..1.1e6).contains(&number("bytes")), "{one}");
+    assert!((400.0..=500.0).contains(&number("distinct_words")), "{one}");
+    assert!(number("words") > 100_000.0 && number("shuffled_bytes") > 1000.0, "{one}");
+    for side in ["count_s", "limit_s"] {
+        assert_eq!(one[side].as_array().unwrap().len(), 2, "{one}");
+    }
+    let share = number("limit_median_s") / number("count_median_s");
+    assert!((number("share_of_limit") - share).abs() < 1e-6 && share > 0.0, "{one}");
+    assert_eq!(figures[1]["peer"][0], "two threads, no framework", "{}", figures[1]);
+}
+
+#[test]
+fn words_are_counted_as_a_program_by_hand_counts_them() {
+    let cluster = TestCluster::start().unwrap();
+    let sizes = ["wordcount", "--megabytes", "1", "--words", "500", "--runs", "2"];
+    let args = [&sizes[..], &["--dir", "/wc"]].concat();
+    assert_counted(&bench(&cluster, &args), false);
+    assert!(cluster.hfs_fails(&["ls", "/wc"]).unwrap().contains("/wc"), "nothing is left behind");
+
+    let temp = tempfile::tempdir().unwrap();
+    let text = temp.path().join("text");
+    std::fs::write(&text, "one two two").unwrap();
+    let run = |args: &[&str]| {
+        let args = [&["bench"], args, &["--local", "--json"]].concat();
+        let done = hfs_command(&args).env("TMPDIR", temp.path()).output().unwrap();
+        assert!(done.status.success(), "{}", stderr(&done));
+        serde_json::from_slice::<Vec<Value>>(&done.stdout).unwrap()
+    };
+    assert_counted(&run(&sizes), true);
+    let figures = run(&["wordcount", "--text", text.to_str().unwrap(), "--runs", "1"]);
+    assert_eq!((&figures[0]["words"], &figures[0]["distinct_words"]), (&3.into(), &2.into()));
+    assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1, "only the text is left");
+}
+
 #[test]
 fn a_cluster_of_its_own_is_gone_afterwards() {
     let temp = tempfile::tempdir().unwrap();
@@ -224,6 +263,9 @@ fn nonsense_is_refused_in_one_sentence_before_anything_starts() {
         (&["terasort", "--runs", "0"], "--runs"),
         (&["terasort", "--local", "--dir", "/x"], "--local"),
         (&["terasort", "--local", "--timeline", "x.svg"], "--timeline"),
+        (&["wordcount", "--megabytes", "0"], "--megabytes"),
+        (&["wordcount", "--words", "0"], "--words"),
+        (&["wordcount", "--text", "/nowhere"], "/nowhere"),
         (&["nnbench", "--maps", "0"], "--maps"),
         (&["nnbench", "--files", "0"], "--files"),
         (&["nnbench", "--bytes", "2g"], "--bytes"),

@@ -1,4 +1,4 @@
-//! The benchmarks that are jobs: `hfs bench dfsio`, `nnbench`, `mrbench`, `shuffle` and `terasort`.
+//! The benchmarks that are jobs: `hfs bench dfsio`, `nnbench`, `mrbench`, `shuffle`, `terasort` and `wordcount`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::{GlobalArgs, Scratch};
 use crate::bench::report::Report;
 use crate::bench::site::Site;
-use crate::bench::{At, Benchmark, dfsio, mrbench, nnbench, shuffle, terasort};
+use crate::bench::{At, Benchmark, dfsio, mrbench, nnbench, shuffle, terasort, wordcount};
 use crate::cluster::{Cluster, ClusterOptions, Lifetime};
 
 /// A benchmark that is a job.
@@ -24,6 +24,8 @@ pub enum JobBench {
     Shuffle(Asked<shuffle::Options>),
     /// Rows made, sorted and checked, against a sort in memory: Hadoop's TeraSort
     Terasort(Asked<terasort::Options>),
+    /// Words counted, against a program that does nothing else: Hadoop's WordCount
+    Wordcount(Asked<wordcount::Options>),
 }
 
 /// A benchmark with its options, and where it runs.
@@ -68,6 +70,7 @@ impl JobBench {
             Self::Mrbench(asked) => asked.run(global),
             Self::Shuffle(asked) => asked.run(global),
             Self::Terasort(asked) => asked.run(global),
+            Self::Wordcount(asked) => asked.run(global),
         }
     }
 }
