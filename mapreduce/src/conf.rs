@@ -56,6 +56,10 @@ pub const WHOLE_FILE_MAX_BYTES: &str = "hfs.input.wholefile.max.bytes";
 pub const OUTPUT_COMPRESS: &str = "mapreduce.output.fileoutputformat.compress";
 /// How: a Hadoop class or a short name (`mapreduce.output.fileoutputformat.compress.codec`).
 pub const OUTPUT_CODEC: &str = "mapreduce.output.fileoutputformat.compress.codec";
+/// Whether map output is compressed for its way to reducers (`mapreduce.map.output.compress`).
+pub const MAP_OUTPUT_COMPRESS: &str = "mapreduce.map.output.compress";
+/// How: `lz4`, as when nothing is said, or `zstd`; or Hadoop's class (`mapreduce.map.output.compress.codec`).
+pub const MAP_OUTPUT_CODEC: &str = "mapreduce.map.output.compress.codec";
 /// What is compressed at once in sequence files, `NONE`, `RECORD` or `BLOCK`
 /// (`mapreduce.output.fileoutputformat.compress.type`).
 pub const OUTPUT_COMPRESS_TYPE: &str = "mapreduce.output.fileoutputformat.compress.type";

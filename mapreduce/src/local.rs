@@ -74,6 +74,8 @@ pub fn run_local(
         sort_bytes: sort_bytes(&conf)?,
         fan_in: fan_in(&conf)?,
         pool: kept_bytes(&conf)?.map(Pool::new),
+        // It never leaves the process.
+        packing: None,
         skip: None,
         conf,
         work_dir: work.path().to_owned(),

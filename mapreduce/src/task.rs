@@ -11,6 +11,7 @@ pub(crate) mod keep;
 pub(crate) mod map;
 mod memory;
 pub(crate) mod merge;
+pub(crate) mod packed;
 pub(crate) mod process;
 pub(crate) mod reduce;
 pub(crate) mod run;

@@ -141,6 +141,7 @@ impl Bench {
             sort_bytes: DEFAULT_SORT_BYTES,
             fan_in: DEFAULT_FAN_IN,
             pool: None,
+            packing: None,
             skip: None,
         };
         let limits = Limits::read(&conf)?;

@@ -13,6 +13,7 @@ const RENAMED: &[(&str, &str)] = &[
     ("mapred.cache.archives", "mapreduce.job.cache.archives"),
     ("mapred.cache.files", "mapreduce.job.cache.files"),
     ("mapred.input.dir.recursive", "mapreduce.input.fileinputformat.input.dir.recursive"),
+    ("mapred.compress.map.output", "mapreduce.map.output.compress"),
     ("mapred.job.name", "mapreduce.job.name"),
     ("mapred.job.map.memory.mb", "mapreduce.map.memory.mb"),
     ("mapred.job.queue.name", "mapreduce.job.queuename"),

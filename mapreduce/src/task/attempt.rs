@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use hfs_protocol::proto::task::{Done, Launch, OutputFile, launch};
 
 use super::keep::Pool;
+use super::packed::Packing;
 use super::reduce::ReduceInputs;
 use super::skip::SkipPlan;
 use crate::conf::{self, Conf};
@@ -33,6 +34,8 @@ pub(crate) struct Environment {
     pub(crate) fan_in: usize,
     /// Memory for map output that reducers of the same process will read.
     pub(crate) pool: Option<Arc<Pool>>,
+    /// How map output is compressed on its way to other processes.
+    pub(crate) packing: Option<Packing>,
     /// Set: skip mode.
     pub(crate) skip: Option<SkipPlan>,
 }
@@ -89,6 +92,7 @@ pub(crate) fn run(
         },
         fan_in: fan_in(&conf)?,
         pool: None,
+        packing: Packing::of(&conf)?,
         skip: launch.skip.as_ref().map(|skip| SkipPlan { bad: skip.records.clone() }),
         conf: Arc::clone(&conf),
         work_dir: PathBuf::from(&launch.work_dir),

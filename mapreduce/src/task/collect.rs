@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use super::buffer::SortBuffer;
 use super::combine::{Combining, Folder};
 use super::keep::{KeptRun, KeptWriter, MapOutput, Pool};
+use super::packed::Packing;
 use super::segment::{Segment, SortedWriter};
 use super::sort::{Entry, sort_entries};
 use super::spill::Spills;
@@ -90,6 +91,8 @@ pub(crate) struct MapCollector<'c, K: Record, V: Record, C, P> {
     /// Where what would be spilled stays in memory as long as there is room.
     pool: Option<Arc<Pool>>,
     kept: Vec<KeptRun>,
+    /// No more records come.
+    last: bool,
     /// Records emitted since the last spill.
     emitted: u64,
     /// More memory for the table was tried in vain.
@@ -113,6 +116,7 @@ where
         sort_bytes: u64,
         fan_in: usize,
         pool: Option<&Arc<Pool>>,
+        packing: Option<Packing>,
         combining: Combining<C>,
         partitioner: P,
     ) -> Self {
@@ -136,8 +140,9 @@ where
             combiner: combining.fold.clone(),
             folder: Folder::new(combining),
             store,
-            spills: Spills::new(work_dir, partitions, fan_in),
+            spills: Spills::new(work_dir, partitions, fan_in, packing),
             budget,
+            last: false,
             emitted: 0,
             small: false,
             folded: (0, 0),
@@ -149,6 +154,7 @@ where
     /// Sorts and spills what is left, and merges what went to disk into the attempt's one segment.
     pub(crate) fn finish(mut self, path: &Path) -> Result<MapOutput> {
         self.context.phase("sort", 1.0);
+        self.last = true;
         self.spill()?;
         let mut bytes = self.kept.iter().map(|run| run.total_bytes() as u64).sum();
         let mut segment = None;
@@ -219,11 +225,11 @@ where
                     self.keep(full.keep(self.partitions, room));
                     return Ok(());
                 }
-                let mut writer = self.spills.create()?;
+                let mut writer = self.spills.create(self.last)?;
                 let heard_by = Arc::clone(self.context.shared());
                 buffer.sorted(self.partitions, &heard_by, |records| {
                     self.folder.pass(records, self.context, |k, v| writer.record(k, v))?;
-                    writer.end_partition();
+                    writer.end_partition()?;
                     self.context.progress();
                     Ok(())
                 })?;
@@ -273,7 +279,7 @@ where
             self.keep(writer.finish(room));
             return Ok(());
         }
-        let mut writer = self.spills.create()?;
+        let mut writer = self.spills.create(self.last)?;
         write_in_order::<V>(table, &entries, &starts, value, &mut writer)?;
         table.clear();
         let spill = writer.finish()?;
@@ -288,8 +294,7 @@ where
     }
 
     fn add_spill(&mut self, spill: Segment) {
-        let bytes = spill.index.partitions.iter().map(|entry| entry.length).sum();
-        self.context.count(TaskCounter::MapOutputBytes, bytes);
+        self.context.count(TaskCounter::MapOutputBytes, spill.record_bytes);
         self.spills.add(spill, self.context);
     }
 
@@ -338,7 +343,7 @@ where
             V::encode(V::borrow(table.total(entry.at)), value);
             writer.record(table.key(entry.at), value)?;
         }
-        writer.end_partition();
+        writer.end_partition()?;
     }
     Ok(())
 }

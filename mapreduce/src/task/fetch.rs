@@ -110,7 +110,7 @@ impl Fetcher {
             changed: Condvar::new(),
             closed: AtomicBool::new(false),
             partition,
-            place: Place::new(&env.work_dir, Budget::new(env.sort_bytes)),
+            place: Place::new(&env.work_dir, Budget::new(env.sort_bytes), env.packing),
             patience,
         });
         let (sender, outcomes) = sync_channel(WAITING_RUNS);
@@ -231,12 +231,13 @@ fn read_own(batch: Batch<Connection>, shared: &Shared, outcomes: &SyncSender<Out
     let mut heard = true;
     for mut wanted in batch.outputs {
         let outcome = match own_run(&wanted.output.local_path, shared) {
-            Ok(Some(fetched)) => Outcome::Fetched(wanted.output.map_index, fetched),
-            Ok(None) => return false,
-            Err(error) if wanted.output.shuffle_address.is_empty() => {
+            Ok(fetched) => Outcome::Fetched(wanted.output.map_index, fetched),
+            Err(Trouble::Closed) => return false,
+            Err(Trouble::Own(error)) => Outcome::Broken(error),
+            Err(Trouble::Server(error)) if wanted.output.shuffle_address.is_empty() => {
                 Outcome::Failed(wanted, format!("{error:#}"))
             }
-            Err(error) => {
+            Err(Trouble::Server(error)) => {
                 tracing::warn!("{error:#}; asking the shuffle server instead");
                 wanted.output.local_path = String::new();
                 shared.plan.lock().again(wanted);
@@ -249,19 +250,22 @@ fn read_own(batch: Batch<Connection>, shared: &Shared, outcomes: &SyncSender<Out
     heard
 }
 
-fn own_run(path: &str, shared: &Shared) -> Result<Option<Fetched>> {
-    let segment = MappedSegment::open(Path::new(path))?;
-    let (mut run, records) = segment.run(shared.partition)?;
+fn own_run(path: &str, shared: &Shared) -> Result<Fetched, Trouble> {
+    let opened = MappedSegment::open(Path::new(path));
+    let taken = opened.and_then(|segment| segment.run(shared.partition));
+    let (taken, records) = taken.map_err(Trouble::Server)?;
+    let taken_bytes = taken.len() as u64;
+    let mut run = shared.place.unpacked(taken)?;
     let length = run.len();
     let budget = &shared.place.budget;
     if let Run::Mapped(map, range) = &run
         && length < LEAST_MAPPED_BYTES
         && budget.allows(length as u64)
     {
-        let Some(room) = budget.take(length as u64) else { return Ok(None) };
+        let room = budget.take(length as u64).ok_or(Trouble::Closed)?;
         run = Run::Memory(Arc::new(Held::new(map[range.clone()].to_vec(), room)));
     }
-    Ok(Some(Fetched { run, records, remote: false, last: true }))
+    Ok(Fetched { run, taken_bytes, records, remote: false, last: true })
 }
 
 /// The talk with a server about one batch.
@@ -342,9 +346,8 @@ impl<'s> Ask<'s> {
             };
             let Some(wanted) = batch.outputs.pop_front() else { break };
             let heard = match taken {
-                Ok((run, records)) => {
-                    self.runs = (self.runs.0 + 1, self.runs.1 + run.len() as u64);
-                    let fetched = Fetched { run, records, remote: true, last: true };
+                Ok(fetched) => {
+                    self.runs = (self.runs.0 + 1, self.runs.1 + fetched.taken_bytes);
                     self.outcomes.send(Outcome::Fetched(wanted.output.map_index, fetched)).is_ok()
                 }
                 Err((RefusalReason::Busy, error)) => {
@@ -393,7 +396,7 @@ fn take(
     transfer: &mut Transfer,
     buffer: &mut Vec<u8>,
     shared: &Shared,
-) -> Result<(Run, u64), Trouble> {
+) -> Result<Fetched, Trouble> {
     transfer.begin(announced, &shared.place)?;
     if !shared.place.budget.allows(announced.length) {
         buffer.resize(FILE_BUFFER_BYTES, 0);
@@ -401,7 +404,10 @@ fn take(
     // Room may have been waited for.
     connection.resume();
     transfer.receive(buffer, |room| connection.read(room, &shared.closed))?;
-    transfer.finish()
+    let (taken, records) = transfer.finish()?;
+    let taken_bytes = taken.len() as u64;
+    let run = shared.place.unpacked(taken)?;
+    Ok(Fetched { run, taken_bytes, records, remote: true, last: true })
 }
 
 #[cfg(test)]

@@ -313,6 +313,7 @@ fn runs_that_arrive_faster_than_they_are_merged_wait_outside() {
         sort_bytes: SORT_BYTES,
         fan_in: 10,
         pool: None,
+        packing: None,
         skip: None,
     };
     let (arrive, arrivals) = channel();
@@ -344,8 +345,23 @@ fn runs_that_arrive_faster_than_they_are_merged_wait_outside() {
 /// Runs in memory and on disk, merged many times on the way: every record is there, once, in order.
 #[test]
 fn many_merges_lose_nothing() {
+    let plain = shuffled_bytes_of_many_merges(&[]);
+    for codec in ["lz4", "zstd"] {
+        let properties = [
+            ("mapreduce.map.output.compress", "true"),
+            ("mapreduce.map.output.compress.codec", codec),
+        ];
+        let packed = shuffled_bytes_of_many_merges(&properties);
+        assert!(packed * 2 < plain, "{packed} bytes with {codec}, {plain} without");
+    }
+}
+
+/// Bytes that a reduce of many runs takes over, in a job with these properties.
+fn shuffled_bytes_of_many_merges(properties: &[(&'static str, &'static str)]) -> i64 {
     const MAPS: u32 = 60;
     let mut worker = FakeWorker::start();
+    worker.conf.extend(properties);
+    worker.sort_bytes = 16 << 10;
     let mut outputs = Vec::new();
     let mut expected = Vec::new();
     for map in 0..MAPS {
@@ -363,7 +379,6 @@ fn many_merges_lose_nothing() {
             outputs.push(MapOutput { local_path, ..at(map, &name, "") });
         }
     }
-    worker.sort_bytes = 16 << 10;
     worker.conf.push(("mapreduce.task.io.sort.factor", "3"));
     reduce(&mut worker, MAPS);
     send(&mut worker, outputs);
@@ -373,4 +388,5 @@ fn many_merges_lose_nothing() {
     assert!(counter("SPILLED_RECORDS") > expected.len() as i64, "merged more than once");
     assert!(output(worker.dir.path()) == expected.concat());
     worker.end();
+    counter("REDUCE_SHUFFLE_BYTES")
 }

@@ -149,9 +149,10 @@ impl SortedWriter for KeptWriter {
         Ok(())
     }
 
-    fn end_partition(&mut self) {
+    fn end_partition(&mut self) -> Result<()> {
         let from = self.partitions.last().map_or(0, |(range, _)| range.end);
         self.partitions.push((from..self.records.len(), std::mem::take(&mut self.count)));
+        Ok(())
     }
 }
 

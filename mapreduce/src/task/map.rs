@@ -43,6 +43,7 @@ where
         env.sort_bytes,
         env.fan_in,
         env.pool.as_ref(),
+        env.packing,
         combining,
         partitioner,
     );

@@ -33,6 +33,8 @@ const MERGE_SHARE: f64 = 2.0 / 3.0;
 /// A verified run of this reducer's partition.
 pub(crate) struct Fetched {
     pub(crate) run: Run,
+    /// Bytes that were taken over: fewer than the run has where they were compressed.
+    pub(crate) taken_bytes: u64,
     pub(crate) records: u64,
     /// Whether the run came over the network into this process.
     pub(crate) remote: bool,
@@ -74,7 +76,7 @@ where
     while let Some(fetched) = inputs.next(context)? {
         shuffled += u32::from(fetched.last);
         context.count(TaskCounter::ShuffledMaps, u64::from(fetched.last));
-        context.count(TaskCounter::ReduceShuffleBytes, fetched.run.len() as u64);
+        context.count(TaskCounter::ReduceShuffleBytes, fetched.taken_bytes);
         runs.add(fetched, &mut folder, context)?;
         context.step(SHUFFLE_SHARE * f64::from(shuffled) / f64::from(inputs.maps().max(1)))?;
     }
@@ -243,7 +245,7 @@ impl Runs {
             return Ok(());
         }
         if !fetched.remote && !matches!(fetched.run, Run::Kept(..)) {
-            context.count(TaskCounter::FileBytesRead, fetched.run.len() as u64);
+            context.count(TaskCounter::FileBytesRead, fetched.taken_bytes);
         }
         match fetched.run {
             Run::Memory(held) => {
@@ -278,10 +280,10 @@ impl Runs {
     ) -> Result<Run> {
         let path = self.work_dir.join(format!("merge-{}", self.created));
         self.created += 1;
-        let mut writer = SegmentWriter::create(&path)?;
+        let mut writer = SegmentWriter::create(&path, None)?;
         let mut merger = Merger::new(runs, context.shared())?;
         folder.pass(&mut merger, context, |key, value| writer.record(key, value))?;
-        writer.end_partition();
+        writer.end_partition()?;
         let segment = writer.finish()?;
         context.count(TaskCounter::SpilledRecords, segment.records());
         context.count(TaskCounter::FileBytesWritten, segment.bytes);
@@ -344,6 +346,7 @@ impl ReduceInputs for Ready {
     fn next(&mut self, _: &mut Context) -> Result<Option<Fetched>> {
         let Some((part, last)) = self.parts.next() else { return Ok(None) };
         let (run, records) = part.run(self.partition)?;
-        Ok(Some(Fetched { run, records, remote: false, last }))
+        let taken_bytes = run.len() as u64;
+        Ok(Some(Fetched { run, taken_bytes, records, remote: false, last }))
     }
 }

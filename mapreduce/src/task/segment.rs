@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use hfs_protocol::shuffle::{HEADER, PartitionEntry, SegmentIndex};
 use memmap2::Mmap;
 
+use super::packed::Packing;
 use super::run::{Run, map_file, put_record};
 
 /// Bytes gathered before they are written.
@@ -20,7 +21,7 @@ pub(crate) trait SortedWriter {
     /// Appends a record to the current partition.
     fn record(&mut self, key: &[u8], value: &[u8]) -> Result<()>;
     /// Ends the current partition; the next record belongs to the one after it.
-    fn end_partition(&mut self);
+    fn end_partition(&mut self) -> Result<()>;
 }
 
 /// A finished segment file.
@@ -29,6 +30,9 @@ pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     pub(crate) index: SegmentIndex,
     pub(crate) bytes: u64,
+    /// Bytes of its records before they were packed.
+    pub(crate) record_bytes: u64,
+    pub(crate) packing: Option<Packing>,
 }
 
 impl Segment {
@@ -42,18 +46,23 @@ impl Segment {
 pub(crate) struct SegmentWriter {
     path: PathBuf,
     file: File,
+    packing: Option<Packing>,
+    /// Records that are to be packed.
+    records_to_pack: Vec<u8>,
+    /// What goes to the file next.
     buffer: Vec<u8>,
     /// Bytes of `buffer` that `hasher` has seen.
     hashed: usize,
     hasher: crc32fast::Hasher,
     written: u64,
+    record_bytes: u64,
     records: u64,
     partition_start: u64,
     index: SegmentIndex,
 }
 
 impl SegmentWriter {
-    pub(crate) fn create(path: &Path) -> Result<Self> {
+    pub(crate) fn create(path: &Path, packing: Option<Packing>) -> Result<Self> {
         let file = File::create(path)
             .with_context(|| format!("the local file {} can't be created", path.display()))?;
         let mut buffer = Vec::with_capacity(BUFFER_BYTES + (64 << 10));
@@ -61,6 +70,9 @@ impl SegmentWriter {
         Ok(Self {
             path: path.to_owned(),
             file,
+            packing,
+            records_to_pack: Vec::new(),
+            record_bytes: 0,
             hashed: buffer.len(),
             partition_start: buffer.len() as u64,
             buffer,
@@ -87,28 +99,51 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Packs the records that are at hand.
+    fn pack(&mut self, packing: Packing) -> Result<()> {
+        self.record_bytes += self.records_to_pack.len() as u64;
+        packing.pack(&self.records_to_pack, &mut self.buffer)?;
+        self.records_to_pack.clear();
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
     /// Writes the index. Segments are not synced: after a machine's crash their maps run again.
     pub(crate) fn finish(mut self) -> Result<Segment> {
         let mut index = Vec::new();
         self.index.encode(&mut index);
         self.buffer.extend_from_slice(&index);
         self.flush()?;
-        Ok(Segment { path: self.path, index: self.index, bytes: self.written })
+        let record_bytes = match self.packing {
+            Some(_) => self.record_bytes,
+            None => self.index.partitions.iter().map(|entry| entry.length).sum(),
+        };
+        let Self { path, index, written: bytes, packing, .. } = self;
+        Ok(Segment { path, index, bytes, record_bytes, packing })
     }
 }
 
 impl SortedWriter for SegmentWriter {
     #[inline]
     fn record(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        put_record(key, value, &mut self.buffer);
         self.records += 1;
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.flush()?;
+        let buffer = match self.packing {
+            None => &mut self.buffer,
+            Some(_) => &mut self.records_to_pack,
+        };
+        put_record(key, value, buffer);
+        if buffer.len() < BUFFER_BYTES {
+            return Ok(());
         }
-        Ok(())
+        match self.packing {
+            None => self.flush(),
+            Some(packing) => self.pack(packing),
+        }
     }
 
-    fn end_partition(&mut self) {
+    fn end_partition(&mut self) -> Result<()> {
+        if let Some(packing) = self.packing {
+            self.pack(packing)?;
+        }
         self.hash();
         let end = self.written + self.buffer.len() as u64;
         let hasher = std::mem::take(&mut self.hasher);
@@ -119,6 +154,7 @@ impl SortedWriter for SegmentWriter {
             crc32: hasher.finalize(),
         });
         self.partition_start = end;
+        Ok(())
     }
 }
 
@@ -166,17 +202,21 @@ mod tests {
 
     #[test]
     fn every_changed_byte_of_a_segment_is_found() {
+        [None, Some(Packing::Lz4)].into_iter().for_each(every_changed_byte_is_found);
+    }
+
+    fn every_changed_byte_is_found(packing: Option<Packing>) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("segment");
-        let mut writer = SegmentWriter::create(&path).unwrap();
+        let mut writer = SegmentWriter::create(&path, packing).unwrap();
         writer.record(b"a", b"1").unwrap();
         writer.record(b"b", b"2").unwrap();
-        writer.end_partition();
-        writer.end_partition();
+        writer.end_partition().unwrap();
+        writer.end_partition().unwrap();
         writer.record(b"c", b"3").unwrap();
-        writer.end_partition();
+        writer.end_partition().unwrap();
         let segment = writer.finish().unwrap();
-        assert_eq!(segment.records(), 3);
+        assert_eq!((segment.records(), segment.record_bytes), (3, 12));
 
         let good = std::fs::read(&path).unwrap();
         assert_eq!(good.len() as u64, segment.bytes);

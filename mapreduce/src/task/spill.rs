@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::combine::Folder;
 use super::merge::Merger;
+use super::packed::Packing;
 use super::run::Run;
 use super::segment::{MappedSegment, Segment, SegmentWriter, SortedWriter as _};
 use crate::context::Context;
@@ -19,17 +20,25 @@ pub(crate) struct Spills {
     dir: PathBuf,
     partitions: u32,
     fan_in: usize,
+    /// How the one segment is packed in the end; spills are not.
+    packing: Option<Packing>,
     created: usize,
     spills: Vec<Segment>,
 }
 
 impl Spills {
     /// Spills go to `dir`, which is the attempt's own. One merge reads at most `fan_in` of them.
-    pub(crate) fn new(dir: &Path, partitions: u32, fan_in: usize) -> Self {
+    pub(crate) fn new(
+        dir: &Path,
+        partitions: u32,
+        fan_in: usize,
+        packing: Option<Packing>,
+    ) -> Self {
         Self {
             dir: dir.to_owned(),
             partitions,
             fan_in: fan_in.max(2),
+            packing,
             created: 0,
             spills: Vec::new(),
         }
@@ -40,11 +49,12 @@ impl Spills {
         self.spills.is_empty()
     }
 
-    /// A file for the next spill.
-    pub(crate) fn create(&mut self) -> Result<SegmentWriter> {
+    /// A file for the next spill. A `last` one that is the only one will be the segment as it is.
+    pub(crate) fn create(&mut self, last: bool) -> Result<SegmentWriter> {
         let path = self.dir.join(format!("spill-{}", self.created));
         self.created += 1;
-        SegmentWriter::create(&path)
+        let packing = self.packing.filter(|_| last && self.spills.is_empty());
+        SegmentWriter::create(&path, packing)
     }
 
     /// Keeps a written spill.
@@ -62,8 +72,8 @@ impl Spills {
         context: &mut Context,
     ) -> Result<Segment> {
         if self.spills.is_empty() {
-            let mut writer = SegmentWriter::create(path)?;
-            (0..self.partitions).for_each(|_| writer.end_partition());
+            let mut writer = SegmentWriter::create(path, self.packing)?;
+            (0..self.partitions).try_for_each(|_| writer.end_partition())?;
             return writer.finish();
         }
         while self.spills.len() > self.fan_in {
@@ -72,18 +82,21 @@ impl Spills {
             let count = (self.spills.len() - self.fan_in + 1).min(self.fan_in);
             self.spills.sort_by_key(|spill| std::cmp::Reverse(spill.bytes));
             let smallest = self.spills.split_off(self.spills.len() - count);
-            let writer = self.create()?;
+            let writer = self.create(false)?;
             let merged = self.merge(&smallest, writer, folder, context)?;
             self.add(merged, context);
         }
-        if self.spills.len() == 1 {
+        if let [only] = &self.spills[..]
+            && only.packing == self.packing
+        {
             let mut only = self.spills.remove(0);
             std::fs::rename(&only.path, path)?;
             only.path = path.to_owned();
             return Ok(only);
         }
         let spills = std::mem::take(&mut self.spills);
-        let merged = self.merge(&spills, SegmentWriter::create(path)?, folder, context)?;
+        let merged =
+            self.merge(&spills, SegmentWriter::create(path, self.packing)?, folder, context)?;
         context.count(TaskCounter::SpilledRecords, merged.records());
         context.count(TaskCounter::FileBytesWritten, merged.bytes);
         Ok(merged)
@@ -107,7 +120,7 @@ impl Spills {
                 .collect::<Result<_>>()?;
             let mut merger = Merger::new(&runs, context.shared())?;
             folder.pass(&mut merger, context, |key, value| writer.record(key, value))?;
-            writer.end_partition();
+            writer.end_partition()?;
             context.progress();
         }
         for spill in spills {

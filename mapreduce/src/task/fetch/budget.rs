@@ -65,6 +65,18 @@ impl Budget {
         Some(Room { budget: Arc::clone(self), bytes })
     }
 
+    /// Takes room for a run of so many bytes if there is any now.
+    pub(crate) fn take_now(self: &Arc<Self>, bytes: u64) -> Option<Room> {
+        let bytes = bytes + RUN_COST_BYTES;
+        let mut state = self.state.lock();
+        if state.used + bytes > self.limit || state.closed {
+            return None;
+        }
+        state.used += bytes;
+        state.most = state.most.max(state.used);
+        Some(Room { budget: Arc::clone(self), bytes })
+    }
+
     /// Nobody needs runs any more: whoever waits for room gives up.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;

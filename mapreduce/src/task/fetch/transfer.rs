@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::anyhow;
 
 use super::budget::{Budget, Held, Room};
+use crate::task::packed::{Packing, unpacked_length};
 use crate::task::run::{Run, map_file};
 
 /// Where fetched runs go.
@@ -17,13 +18,52 @@ pub(super) struct Place {
     /// The attempt's own directory.
     dir: PathBuf,
     pub(super) budget: Arc<Budget>,
+    packing: Option<Packing>,
     /// Numbers the files: two attempts of one map may be on their way at the same time.
     files: AtomicU64,
 }
 
 impl Place {
-    pub(super) fn new(dir: &Path, budget: Arc<Budget>) -> Self {
-        Self { dir: dir.to_owned(), budget, files: AtomicU64::new(0) }
+    /// A place for runs that come packed like this.
+    pub(super) fn new(dir: &Path, budget: Arc<Budget>, packing: Option<Packing>) -> Self {
+        Self { dir: dir.to_owned(), budget, packing, files: AtomicU64::new(0) }
+    }
+
+    fn file(&self) -> Result<LocalFile, Trouble> {
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        let path = self.dir.join(format!("fetch-{number}"));
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(true);
+        let file = options.open(&path).map_err(|e| own(&path, e))?;
+        Ok(LocalFile { file, path })
+    }
+
+    /// The run itself, of what was taken over and verified: in memory if there is room for it now (who waited here
+    /// would hold room that others wait for), else in a file.
+    pub(super) fn unpacked(&self, taken: Run) -> Result<Run, Trouble> {
+        let Some(packing) = self.packing else { return Ok(taken) };
+        let mut packed = match &taken {
+            Run::Memory(bytes) => &bytes[..],
+            Run::Mapped(map, range) => &map[range.clone()],
+            Run::Kept(..) => return Ok(taken),
+        };
+        let length = unpacked_length(packed).map_err(Trouble::Server)?;
+        let room = Some(length).filter(|length| self.budget.allows(*length));
+        if let Some(room) = room.and_then(|length| self.budget.take_now(length)) {
+            let mut bytes = Vec::with_capacity(length as usize);
+            while !packed.is_empty() {
+                packed = packing.unpack(packed, &mut bytes).map_err(Trouble::Server)?;
+            }
+            return Ok(Run::Memory(Arc::new(Held::new(bytes, room))));
+        }
+        let mut local = self.file()?;
+        let mut bytes = Vec::new();
+        while !packed.is_empty() {
+            packed = packing.unpack(packed, &mut bytes).map_err(Trouble::Server)?;
+            local.file.write_all(&bytes).map_err(|e| own(&local.path, e))?;
+            bytes.clear();
+        }
+        local.into_run(length)
     }
 }
 
@@ -77,6 +117,13 @@ struct LocalFile {
     path: PathBuf,
 }
 
+impl LocalFile {
+    fn into_run(self, length: u64) -> Result<Run, Trouble> {
+        let map = map_file(&self.file).map_err(|e| own(&self.path, e))?;
+        Ok(Run::Mapped(map, 0..length as usize))
+    }
+}
+
 impl Drop for LocalFile {
     fn drop(&mut self) {
         // The attempt's directory goes as a whole in the end.
@@ -105,12 +152,7 @@ impl Transfer {
             let room = place.budget.take(length).ok_or(Trouble::Closed)?;
             Store::Memory(vec![0; length as usize], room)
         } else {
-            let number = place.files.fetch_add(1, Ordering::Relaxed);
-            let path = place.dir.join(format!("fetch-{number}"));
-            let mut options = File::options();
-            options.read(true).write(true).create(true).truncate(true);
-            let file = options.open(&path).map_err(|e| own(&path, e))?;
-            Store::File(LocalFile { file, path })
+            Store::File(place.file()?)
         };
         Ok(())
     }
@@ -151,7 +193,7 @@ impl Transfer {
         Ok(())
     }
 
-    /// The whole run, verified. When it is not what was announced nothing of it is kept.
+    /// All bytes, verified: the run as it was sent. When it is not what was announced nothing of it is kept.
     pub(super) fn finish(&mut self) -> Result<(Run, u64), Trouble> {
         let done = std::mem::take(self);
         let Some(announced) = done.announced.filter(|a| a.length == done.received) else {
@@ -162,10 +204,7 @@ impl Transfer {
         }
         let run = match done.store {
             Store::Memory(bytes, room) => Run::Memory(Arc::new(Held::new(bytes, room))),
-            Store::File(local) => {
-                let map = map_file(&local.file).map_err(|e| own(&local.path, e))?;
-                Run::Mapped(map, 0..announced.length as usize)
-            }
+            Store::File(local) => local.into_run(announced.length)?,
             Store::None => return Err(Trouble::Server(anyhow!("the run was not begun"))),
         };
         Ok((run, announced.records))
