@@ -23,6 +23,8 @@
 //! | `CombineFileInputFormat` | every input of files packs small ones into common splits |
 //! | `SequenceFileInputFormat`, `SequenceFileOutputFormat`, `Writable` | [`SequenceFileInput`], [`SequenceFileOutput`], [`Writable`] |
 //! | compressed input, compressed output | [`Codec`], [`Builder::compress_output`] |
+//! | `mapreduce.map.output.compress` | the same ([`conf::MAP_OUTPUT_COMPRESS`]), with LZ4 or Zstandard |
+//! | `SkipBadRecords` | the same properties ([`conf::MAP_SKIP_MAX_RECORDS`], [`conf::REDUCE_SKIP_MAX_GROUPS`]) |
 //! | inputs and outputs of other file systems | paths with their file system in front: `hdfs://host:port/x`, `file:///x` ([`files::Files`]) |
 //! | `mapreduce.map.input.file` | [`Context::input_split`], and the property ([`conf::MAP_INPUT_FILE`]) |
 //! | `MultipleInputs`, `MultipleOutputs`, `NullOutputFormat` | [`Both`], [`NamedOutput`], [`NullOutput`] |

@@ -354,6 +354,42 @@ fn fault_48_one_key_with_most_of_the_records_needs_no_more_memory() {
     assert!(spilled > LINES as u64, "{spilled} records were spilled");
 }
 
+/// FAULTS 48: a compressed file that can't be cut is one map, however much it holds, and many times its memory goes
+/// through it.
+#[test]
+fn fault_48_a_large_file_that_can_not_be_cut_is_one_map_with_no_more_memory() {
+    let cluster = TestCluster::start_with(|options| ClusterOptions {
+        datanodes: Some(1),
+        workers: Some(1),
+        ..options
+    })
+    .unwrap();
+    let local = cluster.scratch().join("text.gz");
+    let file = std::fs::File::create(&local).unwrap();
+    let mut text = flate2::write::GzEncoder::new(file, flate2::Compression::new(1));
+    const LINES: usize = 100_000;
+    const KINDS: usize = 5;
+    let padding = "x".repeat(2000);
+    for number in 0..LINES {
+        writeln!(text, "{padding}{}", number % KINDS).unwrap();
+    }
+    text.finish().unwrap();
+    cluster.hfs(&["mkdir", "-p", "/in"]).unwrap();
+    let put = ["put", "-D", "dfs.blocksize=1m", local.to_str().unwrap(), "/in/a.gz"];
+    cluster.hfs(&put).unwrap();
+    let limits = ["-D", "mapreduce.task.io.sort.mb=8", "-D", "mapreduce.map.memory.mb=64"];
+    let count = ["--mode", "error", "--at", "nowhere", "/in", "/out"];
+    let done = run_example(&cluster, "fail", &[&limits[..], &count].concat());
+    assert!(done.status.success(), "{}", stderr(&done));
+    let job = newest_job(&cluster).unwrap();
+    assert_eq!((&job["maps"]["total"], &job["maps"]["failedAttempts"]), (&1.into(), &0.into()));
+    let output = String::from_utf8(cluster.hfs(&["cat", "/out/part-r-*"]).unwrap()).unwrap();
+    let mut counts: Vec<&str> = output.lines().map(|line| &line[padding.len()..]).collect();
+    counts.sort_unstable();
+    let each = LINES / KINDS;
+    assert_eq!(counts, (0..KINDS).map(|kind| format!("{kind}\t{each}")).collect::<Vec<_>>());
+}
+
 /// FAULTS 48: thousands of tiny files are few tasks, and every file counts.
 #[test]
 fn fault_48_thousands_of_tiny_files_are_few_tasks() {
