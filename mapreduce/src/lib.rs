@@ -22,6 +22,7 @@
 //! | `TextInputFormat`, `KeyValueTextInputFormat`, `NLineInputFormat`, `FixedLengthInputFormat` | [`TextInput`], [`KeyValueTextInput`], [`NLineInput`], [`FixedLengthInput`]; [`WholeFileInput`] for files as records |
 //! | `CombineFileInputFormat` | every input of files packs small ones into common splits |
 //! | `SequenceFileInputFormat`, `SequenceFileOutputFormat`, `Writable` | [`SequenceFileInput`], [`SequenceFileOutput`], [`Writable`] |
+//! | `ParquetInputFormat`, `ParquetOutputFormat` | `ParquetInput`, `ParquetOutput`, with the cargo feature `parquet` |
 //! | compressed input, compressed output | [`Codec`], [`Builder::compress_output`] |
 //! | `mapreduce.map.output.compress` | the same ([`conf::MAP_OUTPUT_COMPRESS`]), with LZ4 or Zstandard |
 //! | `SkipBadRecords` | the same properties ([`conf::MAP_SKIP_MAX_RECORDS`], [`conf::REDUCE_SKIP_MAX_GROUPS`]) |
@@ -51,6 +52,8 @@ mod local;
 mod mapper;
 mod named;
 mod output;
+#[cfg(feature = "parquet")]
+mod parquet_file;
 mod partition;
 mod record;
 mod reducer;
@@ -88,6 +91,12 @@ pub use named::NamedOutput;
 pub use output::{
     LazyOutput, LazyWriter, NullOutput, NullWriter, OutputFormat, RecordWriter, TextOutput,
     TextWriter, part_name,
+};
+#[cfg(feature = "parquet")]
+pub use parquet_file::{
+    BLOCK_SIZE as PARQUET_BLOCK_SIZE, COMPRESSION as PARQUET_COMPRESSION, ColumnSink,
+    ParquetColumns, ParquetInput, ParquetOutput, ParquetReader, ParquetRow, ParquetRows,
+    ParquetWriter,
 };
 pub use partition::{
     HashPartitioner, KeyFieldPartitioner, KeySampler, Partitioner, SampleAmount,
