@@ -1,9 +1,10 @@
 //! Skip mode in a local run: records and groups that user code can't take are left out, with all they had emitted.
 #![allow(clippy::unwrap_used)]
 
+use hfs_mapreduce::files::Files;
 use hfs_mapreduce::{
-    Emit, Files, Job, Line, LocalOutcome, Mapper, Reducer, Result, Text, TextInput, Values,
-    run_local, words,
+    Emit, Job, Line, LocalOutcome, Mapper, Reducer, Result, Text, TextInput, Values, run_local,
+    words,
 };
 
 /// Emits the words of a line, and fails after the first "bad".
