@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
+use super::attempt::Environment;
 use super::buffer::SortBuffer;
 use super::combine::{Combining, Folder};
 use super::keep::{KeptRun, KeptWriter, MapOutput, Pool};
-use super::packed::Packing;
 use super::segment::{Segment, SortedWriter};
 use super::sort::{Entry, sort_entries};
 use super::spill::Spills;
@@ -112,18 +112,14 @@ where
 {
     pub(crate) fn new(
         context: &'c mut Context,
-        work_dir: &Path,
-        sort_bytes: u64,
-        fan_in: usize,
-        pool: Option<&Arc<Pool>>,
-        packing: Option<Packing>,
+        env: &Environment,
         combining: Combining<C>,
         partitioner: P,
     ) -> Self {
-        let budget = sort_bytes.clamp(LEAST_SORT_BYTES, MOST_SORT_BYTES) as usize;
+        let budget = env.sort_bytes.clamp(LEAST_SORT_BYTES, MOST_SORT_BYTES) as usize;
         let partitions = context.reduces();
         // A combiner that is a reducer only works on its way to a file.
-        let pool = pool.filter(|_| combining.reducer.is_none()).cloned();
+        let pool = env.pool.as_ref().filter(|_| combining.reducer.is_none()).cloned();
         let kept = pool.is_some();
         let store = if C::FOLDS {
             // Spills that stay in memory are cheap, tables larger than the caches are not.
@@ -140,7 +136,7 @@ where
             combiner: combining.fold.clone(),
             folder: Folder::new(combining),
             store,
-            spills: Spills::new(work_dir, partitions, fan_in, packing),
+            spills: Spills::new(&env.work_dir, partitions, env.fan_in, env.packing),
             budget,
             last: false,
             emitted: 0,

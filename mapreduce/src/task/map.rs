@@ -37,16 +37,7 @@ where
 {
     context.phase("map", 0.0);
     context.outputs = NamedOutputs::of_task(env, TaskKind::Map);
-    let mut out = MapCollector::new(
-        context,
-        &env.work_dir,
-        env.sort_bytes,
-        env.fan_in,
-        env.pool.as_ref(),
-        env.packing,
-        combining,
-        partitioner,
-    );
+    let mut out = MapCollector::new(context, env, combining, partitioner);
     run_mapper(mapper, input, split, env, &mut out)?;
     let mapped = out.finish(&env.work_dir.join("map-output"))?;
     let written = context.outputs.close()?;

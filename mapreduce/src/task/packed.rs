@@ -156,7 +156,7 @@ mod tests {
             for (seed, length) in pieces {
                 // Bytes that compress, but not to nothing.
                 let piece: Vec<u8> =
-                    (0..length).map(|n| seed.wrapping_add((n * n >> 7) as u8)).collect();
+                    (0..length).map(|n| seed.wrapping_add(((n * n) >> 7) as u8)).collect();
                 packing.pack(&piece, &mut packed).unwrap();
                 all.extend(piece);
             }
