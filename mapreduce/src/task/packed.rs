@@ -15,9 +15,8 @@ use crate::conf::{self, Conf};
 
 /// Bytes of a frame before its contents.
 const FRAME_HEAD: usize = 8;
-/// The most bytes of a frame's contents; what claims more is damaged. A record is never cut, so it may be larger than
-/// the writer's buffer.
-const FRAME_MAX: usize = u32::MAX as usize;
+/// LZ4 makes at least one byte of so many. A frame that claims to hold more is damaged, and no reason to take memory.
+const LZ4_RATIO_MAX: usize = 256;
 
 /// How map output is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +74,9 @@ impl Packing {
         let from = out.len();
         match self {
             Self::Lz4 => {
+                if length / LZ4_RATIO_MAX > frame.len() {
+                    return Err(damaged());
+                }
                 out.resize(from + length, 0);
                 let got = lz4_flex::block::decompress_into(frame, &mut out[from..]);
                 if got.ok() != Some(length) {
@@ -115,8 +117,7 @@ fn split_frame(packed: &[u8]) -> Result<(usize, &[u8], &[u8])> {
     };
     let (Some(length), Some(taken)) = (number(0), number(4)) else { return Err(damaged()) };
     let rest = &packed[FRAME_HEAD..];
-    // Neither format makes less than a byte of some 256.
-    if length > FRAME_MAX || taken > rest.len() || length / 4096 > taken {
+    if taken > rest.len() {
         return Err(damaged());
     }
     let (frame, rest) = rest.split_at(taken);

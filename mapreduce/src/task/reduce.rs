@@ -122,15 +122,13 @@ where
     while merger.peek().is_some() {
         // One guard for many groups: setting it up costs a few nanoseconds each.
         let mut groups = 0;
-        let mut at = Vec::new();
+        let mut at = None;
         let reduced = guarded(|| {
             while let Some((key, _)) = merger.peek() {
+                at = Some(key);
                 let mut values = Values::<V>::new::<K>(merger, &scratch, key, part);
                 let reduced = reducer.reduce(K::decode(key, &scratch)?, &mut values, out);
                 let finished = values.finish();
-                if reduced.is_err() {
-                    at.extend_from_slice(key);
-                }
                 reduced?;
                 seen += finished?;
                 scratch.clear();
@@ -141,10 +139,8 @@ where
             }
             Ok(())
         });
-        reduced.with_context(|| match at.is_empty() {
-            false => at_key::<K>(&at),
-            true => "the reducer failed".to_owned(),
-        })?;
+        let failed = || "the reducer failed".to_owned();
+        reduced.with_context(|| at.map_or_else(failed, at_key::<K>))?;
         let context = Emit::<R::OutKey, R::OutValue>::context(out);
         context.count(TaskCounter::ReduceInputGroups, groups);
         context.look_around()?;
