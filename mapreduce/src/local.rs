@@ -72,6 +72,8 @@ pub fn run_local(
     let env = Environment {
         files: staging.as_ref().map_or_else(|| files.clone(), |staging| staging.files(files)),
         sort_bytes: sort_bytes(&conf)?,
+        // As many as reducers merge at once.
+        unmerged_spills: fan_in(&conf)? / splits.len().max(1),
         fan_in: fan_in(&conf)?,
         pool: kept_bytes(&conf)?.map(Pool::new),
         // It never leaves the process.

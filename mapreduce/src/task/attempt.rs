@@ -32,6 +32,8 @@ pub(crate) struct Environment {
     pub(crate) output_dir: String,
     pub(crate) sort_bytes: u64,
     pub(crate) fan_in: usize,
+    /// A map may leave so many spills as they are, for reducers of the same process.
+    pub(crate) unmerged_spills: usize,
     /// Memory for map output that reducers of the same process will read.
     pub(crate) pool: Option<Arc<Pool>>,
     /// How map output is compressed on its way to other processes.
@@ -91,6 +93,7 @@ pub(crate) fn run(
             bytes => bytes,
         },
         fan_in: fan_in(&conf)?,
+        unmerged_spills: 0,
         pool: None,
         packing: Packing::of(&conf)?,
         skip: launch.skip.as_ref().map(|skip| SkipPlan { bad: skip.records.clone() }),

@@ -136,7 +136,7 @@ where
             combiner: combining.fold.clone(),
             folder: Folder::new(combining),
             store,
-            spills: Spills::new(&env.work_dir, partitions, env.fan_in, env.packing),
+            spills: Spills::new(env, partitions),
             budget,
             last: false,
             emitted: 0,
@@ -147,20 +147,20 @@ where
         }
     }
 
-    /// Sorts and spills what is left, and merges what went to disk into the attempt's one segment.
+    /// Sorts and spills what is left, and merges what went to disk into the attempt's one segment, unless reducers of
+    /// this process can read the spills as they are.
     pub(crate) fn finish(mut self, path: &Path) -> Result<MapOutput> {
         self.context.phase("sort", 1.0);
         self.last = true;
         self.spill()?;
         let mut bytes = self.kept.iter().map(|run| run.total_bytes() as u64).sum();
-        let mut segment = None;
+        let mut segments = Vec::new();
         if self.kept.is_empty() || !self.spills.is_empty() {
-            let merged = self.spills.finish(path, &mut self.folder, self.context)?;
-            bytes += merged.bytes;
-            segment = Some(merged);
+            segments = self.spills.finish(path, &mut self.folder, self.context)?;
+            bytes += segments.iter().map(|segment| segment.bytes).sum::<u64>();
         }
         self.context.count(TaskCounter::MapOutputMaterializedBytes, bytes);
-        Ok(MapOutput { kept: self.kept, segment })
+        Ok(MapOutput { kept: self.kept, segments })
     }
 
     #[cold]

@@ -160,28 +160,30 @@ impl SortedWriter for KeptWriter {
 #[derive(Debug)]
 pub(crate) struct MapOutput {
     pub(crate) kept: Vec<KeptRun>,
-    /// What was not kept; there is one where nothing was.
-    pub(crate) segment: Option<Segment>,
+    /// What was not kept; there is one at least where nothing was.
+    pub(crate) segments: Vec<Segment>,
 }
 
 impl MapOutput {
-    /// The segment that a map leaves that was given no pool.
+    /// The one segment that a map leaves for other processes.
     ///
     /// # Errors
-    /// When it left output in memory.
-    pub(crate) fn into_segment(self) -> Result<Segment> {
-        match self.segment {
-            Some(segment) if self.kept.is_empty() => Ok(segment),
-            _ => bail!("the map kept its output in memory, but other processes are to read it"),
+    /// When it left output in memory, or several segments.
+    pub(crate) fn into_segment(mut self) -> Result<Segment> {
+        match self.segments.pop() {
+            Some(segment) if self.kept.is_empty() && self.segments.is_empty() => Ok(segment),
+            _ => bail!(
+                "the map left its output for this process, but other processes are to read it"
+            ),
         }
     }
 
-    /// Makes it readable by reducers of this process, and removes its name, if it has one: a killed process leaves
+    /// Makes it readable by reducers of this process, and removes its names, if it has any: a killed process leaves
     /// nothing behind.
     pub(crate) fn open(self) -> Result<Vec<Opened>> {
         let mut opened: Vec<_> =
             self.kept.into_iter().map(|run| Opened::Kept(Arc::new(run))).collect();
-        if let Some(Segment { path, .. }) = self.segment {
+        for Segment { path, .. } in self.segments {
             opened.push(Opened::Mapped(Arc::new(MappedSegment::open(&path)?)));
             std::fs::remove_file(&path)
                 .with_context(|| format!("{} can't be removed", path.display()))?;

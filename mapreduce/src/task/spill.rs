@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::attempt::Environment;
 use super::combine::Folder;
 use super::merge::Merger;
 use super::packed::Packing;
@@ -22,23 +23,21 @@ pub(crate) struct Spills {
     fan_in: usize,
     /// How the one segment is packed in the end; spills are not.
     packing: Option<Packing>,
+    /// So many need not be merged in the end.
+    unmerged: usize,
     created: usize,
     spills: Vec<Segment>,
 }
 
 impl Spills {
-    /// Spills go to `dir`, which is the attempt's own. One merge reads at most `fan_in` of them.
-    pub(crate) fn new(
-        dir: &Path,
-        partitions: u32,
-        fan_in: usize,
-        packing: Option<Packing>,
-    ) -> Self {
+    /// Spills go to the attempt's own directory. One merge reads at most the fan-in of them.
+    pub(crate) fn new(env: &Environment, partitions: u32) -> Self {
         Self {
-            dir: dir.to_owned(),
+            dir: env.work_dir.clone(),
             partitions,
-            fan_in: fan_in.max(2),
-            packing,
+            fan_in: env.fan_in.max(2),
+            packing: env.packing,
+            unmerged: env.unmerged_spills,
             created: 0,
             spills: Vec::new(),
         }
@@ -64,17 +63,20 @@ impl Spills {
         self.spills.push(spill);
     }
 
-    /// Merges everything into one segment at `path`.
+    /// Merges everything into one segment at `path`, or gives the spills as they are if they are few enough.
     pub(crate) fn finish<K: Record, V: Record, C: Combiner<K, V>>(
         mut self,
         path: &Path,
         folder: &mut Folder<K, V, C>,
         context: &mut Context,
-    ) -> Result<Segment> {
+    ) -> Result<Vec<Segment>> {
         if self.spills.is_empty() {
             let mut writer = SegmentWriter::create(path, self.packing)?;
             (0..self.partitions).try_for_each(|_| writer.end_partition())?;
-            return writer.finish();
+            return Ok(vec![writer.finish()?]);
+        }
+        if self.spills.len() <= self.unmerged {
+            return Ok(self.spills);
         }
         while self.spills.len() > self.fan_in {
             // As few spills as possible go through an extra pass: just enough that the rest and the
@@ -92,14 +94,14 @@ impl Spills {
             let mut only = self.spills.remove(0);
             std::fs::rename(&only.path, path)?;
             only.path = path.to_owned();
-            return Ok(only);
+            return Ok(vec![only]);
         }
         let spills = std::mem::take(&mut self.spills);
         let merged =
             self.merge(&spills, SegmentWriter::create(path, self.packing)?, folder, context)?;
         context.count(TaskCounter::SpilledRecords, merged.records());
         context.count(TaskCounter::FileBytesWritten, merged.bytes);
-        Ok(merged)
+        Ok(vec![merged])
     }
 
     /// Merges spills and removes them.
