@@ -2,6 +2,7 @@
 //! and `file:///path` name another one, so that a job can read from one and write to another; with the
 //! cargo feature `object-store`, `s3a://bucket/key` as well.
 
+mod behind;
 #[cfg(feature = "object-store")]
 mod bucket;
 mod glob;
@@ -25,6 +26,7 @@ use system::System;
 use uploads::Redirect;
 use url::Url;
 
+pub(crate) use behind::WriteBehind;
 pub use open::{InputFile, MappedPart, OutputFile};
 pub(crate) use uploads::Staging;
 pub(crate) use url::{is_bucket, is_url};
@@ -40,6 +42,8 @@ pub struct Files {
     others: Arc<Others>,
     /// Where output goes instead, when that is an object store.
     redirect: Option<Arc<Redirect>>,
+    /// Output to this machine's disk is more than its memory takes.
+    write_behind: bool,
 }
 
 /// The file systems beside the default one.
@@ -137,7 +141,12 @@ impl Files {
 
     fn new(default: System, config: Option<ClientConfig>) -> Self {
         let others = Arc::new(Others { config, connected: Mutex::default() });
-        Self { default, others, redirect: None }
+        Self { default, others, redirect: None, write_behind: false }
+    }
+
+    /// Sends output to this machine's disk on while more is made.
+    pub(crate) fn writing_behind(self, write_behind: bool) -> Self {
+        Self { write_behind, ..self }
     }
 
     /// Sends files that are created in `dir` to `output`, if that is in a bucket: what `dir` gets are
@@ -292,7 +301,8 @@ impl Files {
             return Ok(upload);
         }
         let found = self.find(path)?;
-        found.system.create(found.path)
+        let file = found.system.create(found.path)?;
+        Ok(if self.write_behind { file.writing_behind() } else { file })
     }
 
     /// Makes a directory and its missing parents.

@@ -25,6 +25,9 @@ use crate::task::skip::SkipPlan;
 /// Map output stays in memory up to this part of what the machine has available.
 const KEPT_PART: u64 = 4;
 
+/// From input of so large a part of it on, what is written is sent on to the disk early.
+const WRITE_BEHIND_PART: u64 = 2;
+
 /// What a local run gave.
 #[derive(Debug, Clone, Default)]
 pub struct LocalOutcome {
@@ -69,8 +72,12 @@ pub fn run_local(
         output => Some(Staging::make(files, output, &beside, work.path())?),
     };
     let conf = Arc::new(conf);
+    let input_bytes: u64 = splits.iter().map(|split| split.length_bytes).sum();
+    let write_behind = input_bytes > available_memory() / WRITE_BEHIND_PART;
+    let output = staging.as_ref().map_or_else(|| files.clone(), |staging| staging.files(files));
     let env = Environment {
-        files: staging.as_ref().map_or_else(|| files.clone(), |staging| staging.files(files)),
+        files: output.writing_behind(write_behind),
+        write_behind,
         sort_bytes: sort_bytes(&conf)?,
         // As many as reducers merge at once.
         unmerged_spills: fan_in(&conf)? / splits.len().max(1),

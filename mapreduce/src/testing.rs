@@ -140,6 +140,7 @@ impl Bench {
             output_dir: path_in(&dir, "out")?,
             sort_bytes: DEFAULT_SORT_BYTES,
             fan_in: DEFAULT_FAN_IN,
+            write_behind: false,
             unmerged_spills: 0,
             pool: None,
             packing: None,

@@ -9,6 +9,7 @@ use hfs_client::objects::Upload;
 use hfs_client::{MappedRange, blocking};
 use memmap2::Mmap;
 
+use super::behind::WriteBehind;
 #[cfg(feature = "object-store")]
 use super::{bucket::Object, uploads::Keep};
 use crate::compress::{Codec, Encoder};
@@ -145,11 +146,17 @@ pub struct OutputFile {
     /// Bytes of the file so far.
     length: u64,
     encoder: Option<Box<Encoder>>,
+    behind: Option<WriteBehind>,
 }
 
 impl OutputFile {
     pub(super) fn new(kind: OutputKind) -> Self {
-        Self { kind, length: 0, encoder: None }
+        Self { kind, length: 0, encoder: None, behind: None }
+    }
+
+    /// The same file, sent on to the disk while more is written, if it is one of this machine.
+    pub(super) fn writing_behind(self) -> Self {
+        Self { behind: Some(WriteBehind::default()), ..self }
     }
 
     /// The same file, compressed. Nothing may have been written before.
@@ -181,9 +188,15 @@ impl OutputFile {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.length += bytes.len() as u64;
         match &mut self.kind {
-            OutputKind::Local(file, path) => file
-                .write_all(bytes)
-                .with_context(|| format!("the file {path} can't be written; is the disk full?")),
+            OutputKind::Local(file, path) => {
+                file.write_all(bytes).with_context(|| {
+                    format!("the file {path} can't be written; is the disk full?")
+                })?;
+                if let Some(behind) = &mut self.behind {
+                    behind.wrote(file, self.length);
+                }
+                Ok(())
+            }
             OutputKind::Hdfs(writer) => Ok(writer.write_all(bytes)?),
             #[cfg(feature = "object-store")]
             OutputKind::Object(upload, _) => Ok(blocking::wait(upload.write(bytes))??),

@@ -32,6 +32,8 @@ pub(crate) struct Environment {
     pub(crate) output_dir: String,
     pub(crate) sort_bytes: u64,
     pub(crate) fan_in: usize,
+    /// Spills are more than the memory takes.
+    pub(crate) write_behind: bool,
     /// A map may leave so many spills as they are, for reducers of the same process.
     pub(crate) unmerged_spills: usize,
     /// Memory for map output that reducers of the same process will read.
@@ -93,6 +95,7 @@ pub(crate) fn run(
             bytes => bytes,
         },
         fan_in: fan_in(&conf)?,
+        write_behind: false,
         unmerged_spills: 0,
         pool: None,
         packing: Packing::of(&conf)?,

@@ -312,6 +312,7 @@ fn runs_that_arrive_faster_than_they_are_merged_wait_outside() {
         output_dir: String::new(),
         sort_bytes: SORT_BYTES,
         fan_in: 10,
+        write_behind: false,
         unmerged_spills: 0,
         pool: None,
         packing: None,

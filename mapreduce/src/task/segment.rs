@@ -12,6 +12,7 @@ use memmap2::Mmap;
 
 use super::packed::Packing;
 use super::run::{Run, map_file, put_record};
+use crate::files::WriteBehind;
 
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -46,6 +47,7 @@ impl Segment {
 pub(crate) struct SegmentWriter {
     path: PathBuf,
     file: File,
+    behind: Option<WriteBehind>,
     packing: Option<Packing>,
     /// Records that are to be packed.
     records_to_pack: Vec<u8>,
@@ -70,6 +72,7 @@ impl SegmentWriter {
         Ok(Self {
             path: path.to_owned(),
             file,
+            behind: None,
             packing,
             records_to_pack: Vec::new(),
             record_bytes: 0,
@@ -83,6 +86,11 @@ impl SegmentWriter {
         })
     }
 
+    /// The same, sent on to the disk while more is written.
+    pub(crate) fn writing_behind(self, write_behind: bool) -> Self {
+        Self { behind: write_behind.then(WriteBehind::default), ..self }
+    }
+
     fn hash(&mut self) {
         self.hasher.update(&self.buffer[self.hashed..]);
         self.hashed = self.buffer.len();
@@ -94,6 +102,9 @@ impl SegmentWriter {
             format!("the local file {} can't be written; is the disk full?", self.path.display())
         })?;
         self.written += self.buffer.len() as u64;
+        if let Some(behind) = &mut self.behind {
+            behind.wrote(&self.file, self.written);
+        }
         self.buffer.clear();
         self.hashed = 0;
         Ok(())

@@ -23,6 +23,7 @@ pub(crate) struct Spills {
     fan_in: usize,
     /// How the one segment is packed in the end; spills are not.
     packing: Option<Packing>,
+    write_behind: bool,
     /// So many need not be merged in the end.
     unmerged: usize,
     created: usize,
@@ -37,6 +38,7 @@ impl Spills {
             partitions,
             fan_in: env.fan_in.max(2),
             packing: env.packing,
+            write_behind: env.write_behind,
             unmerged: env.unmerged_spills,
             created: 0,
             spills: Vec::new(),
@@ -53,7 +55,7 @@ impl Spills {
         let path = self.dir.join(format!("spill-{}", self.created));
         self.created += 1;
         let packing = self.packing.filter(|_| last && self.spills.is_empty());
-        SegmentWriter::create(&path, packing)
+        Ok(SegmentWriter::create(&path, packing)?.writing_behind(self.write_behind))
     }
 
     /// Keeps a written spill.
