@@ -177,20 +177,23 @@ fn every_example_computes_the_same_on_a_cluster_and_here() {
     assert_eq!(untested(&runs.ran), [""; 0], "nobody adds an example that no test runs");
 }
 
-/// The examples that neither this test has run nor another one names. Those that hand a job of the `hfs` program on
+/// The examples that neither this test has run nor another one names, the scripts for what is behind cargo features
+/// included. Those that hand a job of the `hfs` program on
 /// are tested where the job is.
 fn untested(ran: &BTreeSet<String>) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sources = |dir: &str| -> Vec<(String, String)> {
         let files = std::fs::read_dir(root.join(dir)).unwrap().map(|entry| entry.unwrap().path());
-        let rust = files.filter(|path| path.extension().is_some_and(|end| end == "rs"));
-        rust.map(|path| {
+        let code = |path: &PathBuf| path.extension().is_some_and(|end| end == "rs" || end == "py");
+        let code = files.filter(code);
+        code.map(|path| {
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
             (name, std::fs::read_to_string(path).unwrap())
         })
         .collect()
     };
     let mut tests = sources("tests/it");
+    tests.extend(sources("tests/parquet"));
     tests.retain(|(name, _)| name != "examples");
     let mut untested: Vec<String> = sources("examples")
         .into_iter()

@@ -174,6 +174,9 @@ fn start(program: Program) -> io::Result<(std::process::Child, OwnedFd)> {
     let mut command = Command::new(&program.path);
     command
         .args(program.args)
+        // Of a worker that has it in its environment each panic would push the task's own last words out of its log's
+        // excerpt; what a panic says and where it was is told anyway.
+        .env_remove("RUST_BACKTRACE")
         .envs(program.environment)
         .current_dir(program.dir)
         .stdin(Stdio::null())
