@@ -79,6 +79,10 @@ pub(crate) struct Plan {
     pub(crate) conf: Conf,
 }
 
+/// Input for which another reduce is worth its process and its file, if nobody says how many there are to be; so is
+/// every map.
+const BYTES_PER_REDUCE: u64 = 64 << 20;
+
 /// A job's code with its types hidden, so that everything around it is compiled once.
 pub(crate) trait Program: Send + Sync {
     fn has_reducer(&self) -> bool;
@@ -164,18 +168,21 @@ impl Job {
         Ok(())
     }
 
-    /// Cuts the input into splits and decides all that tasks must agree on. `parallelism`: tasks that
-    /// run at once, where that is known.
+    /// Cuts the input into splits and decides all that tasks must agree on. `most_reduces`: so many reduces there are
+    /// at most if nobody says how many. `parallelism`: tasks that run at once, where that is known.
     pub(crate) fn plan(
         &self,
         files: &Files,
-        default_reduces: u32,
+        most_reduces: u32,
         parallelism: Option<usize>,
     ) -> Result<Plan> {
         let conf = &self.settings.conf;
-        let reduces = self.reduces(default_reduces)?;
         let inputs = &self.settings.inputs;
         let splits = self.program.splits(&SplitContext { files, conf, inputs, parallelism })?;
+        let bytes: u64 = splits.iter().map(|split| split.length_bytes).sum();
+        let worth = (splits.len() as u64).max(bytes / BYTES_PER_REDUCE);
+        let worth = u32::try_from(worth).unwrap_or(u32::MAX).max(1);
+        let reduces = self.reduces(most_reduces.min(worth))?;
         let mut plan = Plan { splits, reduces, conf: conf.clone() };
         self.program.plan_partitions(files, &mut plan)?;
         Ok(plan)

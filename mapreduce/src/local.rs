@@ -60,8 +60,8 @@ pub fn run_local(
     let output = job.settings.output.trim_end_matches('/');
     check_output(files, output)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let default_reduces = u32::try_from(threads).unwrap_or(1);
-    let Plan { splits, reduces, conf } = job.plan(files, default_reduces, Some(threads))?;
+    let most_reduces = u32::try_from(threads).unwrap_or(1);
+    let Plan { splits, reduces, conf } = job.plan(files, most_reduces, Some(threads))?;
     let work = tempfile::Builder::new()
         .prefix("hfs-job-")
         .tempdir()

@@ -59,7 +59,8 @@ pub struct Submission {
 
 impl Submission {
     /// Checks the output, cuts the input into splits and uploads the program unless it is there
-    /// already. `workers` live workers give the number of reduces if nobody says it.
+    /// already. If nobody says how many reduces there are, there are no more than
+    /// live `workers`, and no more than the input is worth.
     ///
     /// # Errors
     /// When the output exists, the input does not, or the file system can't be used.

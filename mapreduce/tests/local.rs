@@ -159,6 +159,18 @@ fn many_small_files_and_an_empty_one_are_input() {
     assert_eq!(counts(&output), naive(&all));
 }
 
+#[test]
+fn reduces_that_nobody_counted_are_no_more_than_the_input_is_worth() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("in"), "few words").unwrap();
+    let job = |output: &str| {
+        Job::map(Count).combine(Sum).reduce(Sum).input(path("in")).output(path(output))
+    };
+    assert_eq!(run(&job("one").build().unwrap()).unwrap().reduces, 1);
+    assert_eq!(run(&job("said").reduces(5).build().unwrap()).unwrap().reduces, 5);
+}
+
 #[derive(Clone)]
 struct Lengths;
 
