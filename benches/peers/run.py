@@ -24,6 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ENGINES = Path(__file__).resolve().parent / "engines.py"
 LITERAL = "EXPORT_SYMBOL_GPL"
 PATTERN = "dev_[a-z]+\\("
+LEFT_BEHIND_S = 60
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -67,8 +68,15 @@ def children():
 
 def left_behind(before):
     """The usage of the processes that a side has left behind, when they have ended; those of `before` go on."""
+    deadline = time.monotonic() + LEFT_BEHIND_S
     while orphans := children() - before:
-        yield os.wait4(orphans.pop(), 0)[2]
+        pid, _, usage = os.wait4(min(orphans), os.WNOHANG)
+        if pid:
+            yield usage
+        elif time.monotonic() > deadline:
+            raise SystemExit(f"process {min(orphans)} goes on after the command that has started it")
+        else:
+            time.sleep(0.02)
 
 
 def measure(side, output, log):

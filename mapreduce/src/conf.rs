@@ -24,7 +24,9 @@ pub const REDUCES: &str = "mapreduce.job.reduces";
 pub const MAX_ATTEMPTS: &str = "mapreduce.map.maxattempts";
 /// An attempt silent for so many milliseconds is killed; 0: never (`mapreduce.task.timeout`).
 pub const TASK_TIMEOUT_MS: &str = "mapreduce.task.timeout";
-/// Not 0: a map's records that its mapper can't take may be left out (`mapreduce.map.skip.maxrecords`).
+/// Not 0: a map's records that its mapper can't take may be left out (`mapreduce.map.skip.maxrecords`): on a cluster
+/// once two attempts have failed (`mapreduce.task.skip.start.attempts`), in a local run at once. The mapper goes on
+/// as an error or a panic has left it.
 pub const MAP_SKIP_MAX_RECORDS: &str = "mapreduce.map.skip.maxrecords";
 /// Not 0: a reduce's groups that its reducer can't take may be left out (`mapreduce.reduce.skip.maxgroups`).
 pub const REDUCE_SKIP_MAX_GROUPS: &str = "mapreduce.reduce.skip.maxgroups";

@@ -22,6 +22,7 @@ use crate::task::attempt::{Environment, Written};
 use crate::task::combine::{Combining, GroupCombiner, ReducerAsCombiner};
 use crate::task::keep::MapOutput;
 use crate::task::map::{map_for_reducers, map_to_output};
+use crate::task::packed::Packing;
 use crate::task::reduce::{ReduceInputs, reduce};
 use crate::task::sample::sample_keys;
 
@@ -177,6 +178,8 @@ impl Job {
         parallelism: Option<usize>,
     ) -> Result<Plan> {
         let conf = &self.settings.conf;
+        // Whoever asks for what there is not hears it before anything runs.
+        Packing::of(conf)?;
         let inputs = &self.settings.inputs;
         let splits = self.program.splits(&SplitContext { files, conf, inputs, parallelism })?;
         let bytes: u64 = splits.iter().map(|split| split.length_bytes).sum();

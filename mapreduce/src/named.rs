@@ -102,6 +102,13 @@ where
         key: K::Ref<'_>,
         value: V::Ref<'_>,
     ) -> Result<()> {
+        let written = self.write(context, key, value);
+        context.outputs.failed |= written.is_err();
+        written
+    }
+
+    #[inline]
+    fn write(&mut self, context: &mut Context, key: K::Ref<'_>, value: V::Ref<'_>) -> Result<()> {
         let slot = match self.slot {
             Some(slot) => slot,
             None => match self.open(context)? {
@@ -120,7 +127,7 @@ where
     #[cold]
     fn open(&self, context: &mut Context) -> Result<Option<usize>> {
         let index = context.index();
-        let NamedOutputs { place, open } = &mut context.outputs;
+        let NamedOutputs { place, open, .. } = &mut context.outputs;
         let task = match place {
             Place::Task(task) => task,
             Place::Dropped => return Ok(None),
@@ -171,6 +178,8 @@ fn check_name(name: &str) -> Result<()> {
 pub(crate) struct NamedOutputs {
     place: Place,
     open: Vec<Slot>,
+    /// A record could not be written.
+    failed: bool,
 }
 
 /// Where named outputs go.
@@ -231,7 +240,7 @@ impl fmt::Debug for NamedOutputs {
 impl NamedOutputs {
     /// Named outputs that go nowhere.
     pub(crate) fn dropped() -> Self {
-        Self { place: Place::Dropped, open: Vec::new() }
+        Self { place: Place::Dropped, ..Self::default() }
     }
 
     /// Those of a task that writes output.
@@ -246,7 +255,12 @@ impl NamedOutputs {
                 kind,
             }))
         };
-        Self { place, open: Vec::new() }
+        Self { place, ..Self::default() }
+    }
+
+    /// Whether a record could not be written.
+    pub(crate) fn have_failed(&self) -> bool {
+        self.failed
     }
 
     /// Closes all files.

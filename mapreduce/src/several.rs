@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::files::Files;
 use crate::input::{BatchReader, CurrentSplit, InputFormat, ReadCounts, SplitContext};
 use crate::mapper::{Emit, Mapper};
+use crate::task::guard::guarded;
 
 /// One of two things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,17 +213,31 @@ impl<A: InputFormat, B: InputFormat> BatchReader<BothInput<A, B>> for Side<A::Re
     }
 }
 
+/// A source's setup failed, at its first record but not because of it.
+#[derive(Debug, thiserror::Error)]
+#[error("the {0} source's setup failed")]
+pub(crate) struct SetupFailed(&'static str);
+
+#[cfg(test)]
+impl SetupFailed {
+    pub(crate) fn for_test() -> Self {
+        Self("tested")
+    }
+}
+
 impl<A: Mapper, B: Mapper<Key = A::Key, Value = A::Value>> Both<A, B> {
     fn first(&mut self, context: &mut Context) -> Result<&mut A> {
-        if !std::mem::replace(&mut self.ready.0, true) {
-            self.first.mapper.setup(context).context("the first source's setup failed")?;
+        if !self.ready.0 {
+            guarded(|| self.first.mapper.setup(context)).context(SetupFailed("first"))?;
+            self.ready.0 = true;
         }
         Ok(&mut self.first.mapper)
     }
 
     fn second(&mut self, context: &mut Context) -> Result<&mut B> {
-        if !std::mem::replace(&mut self.ready.1, true) {
-            self.second.mapper.setup(context).context("the second source's setup failed")?;
+        if !self.ready.1 {
+            guarded(|| self.second.mapper.setup(context)).context(SetupFailed("second"))?;
+            self.ready.1 = true;
         }
         Ok(&mut self.second.mapper)
     }

@@ -6,7 +6,7 @@ pub(crate) mod buffer;
 mod collect;
 pub(crate) mod combine;
 pub(crate) mod fetch;
-mod guard;
+pub(crate) mod guard;
 pub(crate) mod keep;
 pub(crate) mod map;
 mod memory;

@@ -50,7 +50,10 @@ impl RecordAtWork {
     /// attempt was not in skip mode.
     #[must_use]
     pub fn read(attempt_dir: &Path) -> Option<u64> {
-        let bytes = fs::read(attempt_dir.join(FILE)).ok()?;
+        let path = attempt_dir.join(FILE);
+        // The directory is the task's own, and so is what it may have put there.
+        let whole = fs::symlink_metadata(&path).is_ok_and(|file| file.is_file() && file.len() == 8);
+        let bytes = fs::read(path).ok().filter(|_| whole)?;
         let number = u64::from_le_bytes(bytes.try_into().ok()?);
         (number != NONE).then_some(number)
     }

@@ -326,8 +326,15 @@ impl Job {
     /// What the next attempt of a task leaves out; `None` while it is not in skip mode.
     #[must_use]
     pub fn skip(&self, id: TaskId) -> Option<Skip> {
-        let (task, after) = (self.task(id)?, self.wishes.skip_after(id.kind)?);
-        (task.failures >= after).then(|| Skip { records: task.bad_records.clone() })
+        let task = self.task(id).filter(|_| self.in_skip_mode(id))?;
+        Some(Skip { records: task.bad_records.clone() })
+    }
+
+    /// Whether attempts of a task have failed so often that the next one leaves out what killed them.
+    #[must_use]
+    pub fn in_skip_mode(&self, id: TaskId) -> bool {
+        let failures = self.task(id).map_or(0, |task| task.failures);
+        self.wishes.skip_after(id.kind).is_some_and(|after| failures >= after)
     }
 
     /// How often a task may fail.

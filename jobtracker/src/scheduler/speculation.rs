@@ -149,8 +149,9 @@ fn find_slow(job: &Job, kind: TaskKind, now: Now, least_ms: u64, into: &mut Vec<
         let Some(task) = job.task(*id) else { continue };
         let mut running = task.running();
         let (Some((attempt, state)), None) = (running.next(), running.next()) else { continue };
-        // It may have outlived the attempt that it raced; it is not raced itself.
-        if attempt.speculative {
+        // It may have outlived the attempt that it raced; it is not raced itself. One that finds out which record
+        // kills it would only be joined in that.
+        if attempt.speculative || job.in_skip_mode(*id) {
             continue;
         }
         let worked = job.worked_ms(kind, attempt.start_ms, now.wall_ms);

@@ -19,7 +19,9 @@ fn group_room() -> Option<u64> {
         let path = line.split_once(":memory:")?.1;
         // Without a limit it names one that no machine has.
         let files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file");
-        room(&format!("/sys/fs/cgroup/memory{}", path.trim()), files)
+        // A container often sees its own group as the root of all, by whatever name the machine knows it.
+        let root = "/sys/fs/cgroup/memory";
+        room(&format!("{root}{}", path.trim()), files).or_else(|| room(root, files))
     });
     let second = groups.lines().find_map(|line| {
         let path = line.strip_prefix("0::")?;

@@ -1,6 +1,6 @@
 //! Keys and values as columns.
 
-use ::parquet::basic::{LogicalType, Repetition, Type as Physical};
+use ::parquet::basic::{ConvertedType, Repetition, Type as Physical};
 use ::parquet::data_type::{
     BoolType, ByteArray, ByteArrayType, DoubleType, FloatType, Int32Type, Int64Type,
 };
@@ -87,8 +87,23 @@ impl ColumnSink {
                 Physical::BYTE_ARRAY => Values::Bytes(Vec::new()),
                 other => bail!("the column '{name}' is of the type {other}, which can't be written"),
             };
+            let small = [
+                ConvertedType::INT_8,
+                ConvertedType::INT_16,
+                ConvertedType::UINT_8,
+                ConvertedType::UINT_16,
+                ConvertedType::UINT_32,
+                ConvertedType::UINT_64,
+            ];
+            if small.contains(&info.converted_type()) {
+                bail!(
+                    "the column '{name}' is of whole numbers that are small or without sign, which can't be \
+                     written; make it a plain int32 or int64"
+                );
+            }
             let optional = info.repetition() == Repetition::OPTIONAL;
-            let is_text = matches!(info.logical_type_ref(), Some(LogicalType::String));
+            let text = [ConvertedType::UTF8, ConvertedType::JSON, ConvertedType::ENUM];
+            let is_text = text.contains(&info.converted_type());
             Ok(Column { name, values, present: optional.then(Vec::new), is_text })
         });
         let columns = columns.collect::<Result<Vec<_>>>()?;

@@ -18,8 +18,10 @@ use crate::input::{
     pieces,
 };
 
-/// Rows that are read before a mapper gets them.
+/// The most rows that are read before a mapper gets them.
 const BATCH_ROWS: usize = 1024;
+/// Bytes of rows that are read before a mapper gets them, as far as the file's footer tells how large its rows are.
+const BATCH_BYTES: u64 = 8 << 20;
 
 /// Reads Parquet files (`ParquetInputFormat`): a record is a row. A row group belongs to the split in
 /// which its middle lies, as in parquet-mr, so that files are cut at their blocks and each row
@@ -177,6 +179,10 @@ impl<'a> ParquetRow<'a> {
             Some(match *field {
                 Field::Float(n) => n.into(),
                 Field::Double(n) => n,
+                Field::Byte(n) => n.into(),
+                Field::Short(n) => n.into(),
+                Field::UByte(n) => n.into(),
+                Field::UShort(n) => n.into(),
                 Field::Int(n) => n.into(),
                 Field::UInt(n) => n.into(),
                 _ => return None,
@@ -246,6 +252,8 @@ pub struct ParquetReader {
 struct Open {
     rows: RowIter<'static>,
     chunks: Chunks,
+    /// Rows that are read at once.
+    batch: usize,
     /// Rows of the range, and of them those given out.
     all: u64,
     given: u64,
@@ -262,10 +270,13 @@ impl ParquetReader {
             .with_context(|| format!("{path} can't be read as a Parquet file"))?;
         let groups = reader.metadata().row_groups();
         let all = groups.iter().map(|group| group.num_rows().max(0) as u64).sum();
+        let bytes: u64 = groups.iter().map(|group| group.total_byte_size().max(0) as u64).sum();
+        let batch = (BATCH_BYTES / (bytes / u64::max(all, 1)).max(1)).clamp(1, BATCH_ROWS as u64);
+        let batch = batch as usize;
         let schema = reader.metadata().file_metadata().schema();
         let wanted = projection(schema, &self.columns).with_context(|| path.clone())?;
         let rows = RowIter::from_file_into(Box::new(reader)).project(wanted)?;
-        Ok(Open { rows: rows.with_batch_size(BATCH_ROWS), chunks, all, given: 0 })
+        Ok(Open { rows: rows.with_batch_size(batch), chunks, batch, all, given: 0 })
     }
 }
 
@@ -298,7 +309,7 @@ impl BatchReader<ParquetInput> for ParquetReader {
                 continue;
             };
             self.row = open.given;
-            for row in open.rows.by_ref().take(BATCH_ROWS) {
+            for row in open.rows.by_ref().take(open.batch) {
                 self.rows.push(row.context("its data is damaged or of an unknown kind")?);
             }
             open.given += self.rows.len() as u64;

@@ -178,7 +178,14 @@ fn records_that_do_not_fit_the_schema_are_refused_in_a_sentence() {
     let three = "message m { required binary a; optional int64 b; optional int64 c; }";
     assert!(refused(three, b"x", Some(1)).contains("the next one would be 'c'"));
     assert!(refused("message m { required double a; }", b"x", Some(1)).contains("text or bytes"));
-    for schema in ["message m { repeated int32 a; }", "message m { }", "table t", ""] {
+    assert!(refused("message m { required binary a (UTF8); }", b"\xff", Some(1)).contains("UTF-8"));
+    for schema in [
+        "message m { repeated int32 a; }",
+        "message m { required int32 a (INTEGER(8,true)); }",
+        "message m { }",
+        "table t",
+        "",
+    ] {
         assert!(ParquetOutput::new(schema).is_err(), "{schema}");
     }
     let conf: Conf = [(COMPRESSION, "BEST")].into_iter().collect();

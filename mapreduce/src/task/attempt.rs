@@ -99,7 +99,10 @@ pub(crate) fn run(
         unmerged_spills: 0,
         pool: None,
         packing: Packing::of(&conf)?,
-        skip: launch.skip.as_ref().map(|skip| SkipPlan { bad: skip.records.clone() }),
+        skip: launch
+            .skip
+            .as_ref()
+            .map(|skip| SkipPlan { bad: skip.records.clone(), others_follow: true }),
         conf: Arc::clone(&conf),
         work_dir: PathBuf::from(&launch.work_dir),
         output_dir: launch.attempt_output_dir.clone(),

@@ -259,6 +259,7 @@ fn own_run(path: &str, shared: &Shared) -> Result<Fetched, Trouble> {
     let length = run.len();
     let budget = &shared.place.budget;
     if let Run::Mapped(map, range) = &run
+        && !shared.place.packed()
         && length < LEAST_MAPPED_BYTES
         && budget.allows(length as u64)
     {

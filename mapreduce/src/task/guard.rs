@@ -25,8 +25,9 @@ pub(crate) fn guarded<T>(user_code: impl FnOnce() -> Result<T>) -> Result<T> {
             usual(info);
         }));
     });
-    // The user's values and the collector may be half changed after a panic; the attempt ends with
-    // the error and uses neither again.
+    // The user's values and the collector may be half changed after a panic. The attempt ends with the error and uses
+    // neither again, but in skip mode: there the collector gets whole records only, and who allows records to be left
+    // out takes the mapper as the panic has left it.
     match panic::catch_unwind(AssertUnwindSafe(user_code)) {
         Ok(result) => result,
         Err(payload) => {

@@ -107,7 +107,7 @@ fn run_mapper<M: Mapper>(
         let counts = reader.take_counts();
         let context = out.context();
         let left_out = std::mem::take(&mut skipped);
-        context.count(TaskCounter::MapInputRecords, counts.records - left_out);
+        context.count(TaskCounter::MapInputRecords, counts.records.saturating_sub(left_out));
         context.count(TaskCounter::MapSkippedRecords, counts.skipped + left_out);
         context.count(read_from.with_path(|path| env.bytes_read_counter(path)), counts.bytes);
         context.step(reader.fraction())?;

@@ -206,6 +206,7 @@ struct Runs {
     /// The most that `memory` may take.
     most_in_memory: u64,
     fan_in: usize,
+    write_behind: bool,
     memory: Vec<Run>,
     memory_bytes: u64,
     mapped: Vec<Run>,
@@ -221,6 +222,7 @@ impl Runs {
             work_dir: env.work_dir.clone(),
             most_in_memory: most_unmerged(env.sort_bytes),
             fan_in: env.fan_in.max(2),
+            write_behind: env.write_behind,
             memory: Vec::new(),
             memory_bytes: 0,
             mapped: Vec::new(),
@@ -276,7 +278,8 @@ impl Runs {
     ) -> Result<Run> {
         let path = self.work_dir.join(format!("merge-{}", self.created));
         self.created += 1;
-        let mut writer = SegmentWriter::create(&path, None)?;
+        let writer = SegmentWriter::create(&path, None)?;
+        let mut writer = writer.writing_behind(self.write_behind);
         let mut merger = Merger::new(runs, context.shared())?;
         folder.pass(&mut merger, context, |key, value| writer.record(key, value))?;
         writer.end_partition()?;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use hfs_protocol::proto::task::InputSplit;
 
 use super::guard::guarded;
-use crate::conf::Conf;
+use crate::conf::{self, Conf};
 use crate::context::{Context, Shared};
 use crate::files::Files;
 use crate::input::{BatchReader, InputFormat};
@@ -58,8 +58,16 @@ fn sample_split<M: Mapper>(
 ) -> Result<()> {
     let mut reader = input.open(split, files, conf)?;
     guarded(|| mapper.setup(out.context)).context("the mapper's setup failed")?;
+    let skips = conf.parsed_or(conf::MAP_SKIP_MAX_RECORDS, 0_u64)? > 0;
     while out.left > 0 {
-        let mapped = match reader.next_batch()? {
+        let mapped = match guarded(|| reader.next_batch())? {
+            Some(batch) if skips => {
+                batch.into_iter().for_each(|record| {
+                    // It will be left out, or it will fail the job: that is for the maps to find.
+                    let _ = guarded(|| mapper.map(record, out));
+                });
+                Ok(())
+            }
             Some(batch) => guarded(|| mapper.map_batch(batch, out)),
             None => break,
         };

@@ -46,6 +46,8 @@ pub(super) struct Attempt {
     pub(super) work_dir: PathBuf,
     /// Only a map with reduces leaves something on this node.
     pub(super) leaves_segment: bool,
+    /// It is in skip mode: what it worked on when it failed is to be told.
+    pub(super) skips: bool,
     /// The memory it may use.
     pub(super) memory: MemoryLimit,
     /// Map outputs its process was not told of yet.
@@ -268,7 +270,9 @@ impl Node {
 
     pub(super) fn failed(&mut self, id: &str, failed: Failed) {
         let Some(attempt) = self.attempts.get(id) else { return };
-        let record = RecordAtWork::read(&attempt.work_dir).filter(|_| !failed.killed);
+        let record = (attempt.skips && !failed.killed)
+            .then(|| RecordAtWork::read(&attempt.work_dir))
+            .flatten();
         remove_dir(attempt.work_dir.clone());
         let Failed { message, log_tail, killed, fatal } = failed;
         // An attempt that ended before it had a process: whoever asks for its log hears why.
@@ -300,6 +304,7 @@ impl Node {
         if let Some(job) = &launch.job {
             launch.cached = cache::places(&self.parts.dirs, job);
         }
+        let skips = launch.skip.is_some();
         let default = MemoryLimit { bytes: self.parts.task_memory, property: "" };
         let memory = MemoryLimit::of(&launch, self.parts.task_memory);
         let made = std::fs::create_dir_all(&work_dir);
@@ -309,6 +314,7 @@ impl Node {
             stage: Stage::Localizing,
             work_dir: work_dir.clone(),
             leaves_segment,
+            skips,
             memory: *memory.as_ref().unwrap_or(&default),
             outputs: Vec::new(),
             kill: false,

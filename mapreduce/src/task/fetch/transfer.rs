@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::anyhow;
 
 use super::budget::{Budget, Held, Room};
+use crate::task::guard::guarded;
 use crate::task::packed::{Packing, unpacked_length};
 use crate::task::run::{Run, map_file};
 
@@ -29,6 +30,11 @@ impl Place {
         Self { dir: dir.to_owned(), budget, packing, files: AtomicU64::new(0) }
     }
 
+    /// Whether runs come packed.
+    pub(super) fn packed(&self) -> bool {
+        self.packing.is_some()
+    }
+
     fn file(&self) -> Result<LocalFile, Trouble> {
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         let path = self.dir.join(format!("fetch-{number}"));
@@ -42,6 +48,11 @@ impl Place {
     /// would hold room that others wait for), else in a file.
     pub(super) fn unpacked(&self, taken: Run) -> Result<Run, Trouble> {
         let Some(packing) = self.packing else { return Ok(taken) };
+        // A thread that ended here would take what it fetches along, and the reduce would wait for ever.
+        guarded(|| Ok(self.unpacked_by(packing, taken))).unwrap_or_else(|e| Err(Trouble::Own(e)))
+    }
+
+    fn unpacked_by(&self, packing: Packing, taken: Run) -> Result<Run, Trouble> {
         let mut packed = match &taken {
             Run::Memory(bytes) => &bytes[..],
             Run::Mapped(map, range) => &map[range.clone()],
