@@ -63,6 +63,14 @@ fn a_slow_attempt_is_raced_elsewhere_and_the_loser_is_killed() {
 }
 
 #[test]
+fn an_attempt_that_finds_out_which_record_kills_it_is_not_joined_in_that() {
+    let skip =
+        [("mapreduce.map.skip.maxrecords", "1"), ("mapreduce.task.skip.start.attempts", "0")];
+    let (_, _, out) = slow_map(0.1, &skip);
+    assert!(launches(&out).is_empty());
+}
+
+#[test]
 fn a_race_that_is_lost_costs_nothing() {
     let (mut stage, slow, out) = slow_map(0.1, &[]);
     let raced = launches(&out)[0];
