@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::fs;
+use std::sync::OnceLock;
 
 use hfs_protocol::proto::task::Launch;
 use hfs_protocol::proto::task::launch::Task as LaunchTask;
 use parking_lot::Mutex;
 use rustix::process::Pid;
 
+use super::group::{Group, backstop};
 use super::tree;
 
 /// Memory of a map task, MiB (Hadoop's name).
@@ -128,6 +130,9 @@ impl fmt::Display for Excess {
 /// the process looks.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
+    /// Holds the task where the watch would be too late. Made at the first look: to move a process costs the kernel
+    /// milliseconds, which short tasks don't pay.
+    group: OnceLock<Option<Group>>,
     state: Mutex<State>,
 }
 
@@ -136,18 +141,43 @@ struct State {
     memory: Option<MemoryLimit>,
     processes: Option<usize>,
     excess: Option<Excess>,
+    /// Processes that the kernel had ended in the group before this attempt.
+    kills_before: u64,
 }
 
 impl Watch {
-    /// A new attempt begins.
-    pub(super) fn begin(&self, memory: MemoryLimit, processes: usize) {
-        *self.state.lock() =
-            State { memory: Some(memory), processes: Some(processes), excess: None };
+    fn group(&self) -> Option<&Group> {
+        self.group.get().and_then(Option::as_ref)
     }
 
-    /// Why the process was killed, if it had too much.
+    /// A new attempt begins.
+    pub(super) fn begin(&self, memory: MemoryLimit, processes: usize) {
+        let kills_before = self.group().map_or(0, |group| {
+            group.allow(backstop(memory.bytes));
+            group.kills()
+        });
+        let (memory, processes) = (Some(memory), Some(processes));
+        *self.state.lock() = State { memory, processes, excess: None, kills_before };
+    }
+
+    /// Why the process, or one that it had started, was killed, if they had too much.
     pub(super) fn excess(&self) -> Option<Excess> {
-        self.state.lock().excess
+        let mut state = self.state.lock();
+        if state.excess.is_none()
+            && let (Some(group), Some(limit)) = (self.group(), state.memory)
+            && group.kills() > state.kills_before
+        {
+            let used = backstop(limit.bytes);
+            state.excess = Some(Excess::Memory { used, processes: 1, limit });
+        }
+        state.excess
+    }
+
+    /// The process and all it has started are dead.
+    pub(super) fn over(&self) {
+        // Its group knows why, and goes.
+        self.excess();
+        self.group().into_iter().for_each(Group::remove);
     }
 
     /// Looks at the process and all it started. True: they have too much.
@@ -157,6 +187,12 @@ impl Watch {
             (state.memory, state.processes)
         };
         let most = memory.map_or(u64::MAX, |limit| limit.bytes);
+        self.group.get_or_init(|| {
+            let group = Group::of_task()?;
+            group.allow(backstop(most));
+            group.take_in(root);
+            Some(group)
+        });
         let usage = tree::usage(root, most);
         let excess = match (memory, processes) {
             (Some(limit), _) if usage.memory > limit.bytes => {

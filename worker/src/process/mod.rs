@@ -14,6 +14,7 @@
 //! node gives it [`Order`]s and hears [`Happened`]; exactly one end is told for each attempt.
 
 mod driver;
+mod group;
 mod limits;
 mod log;
 mod spawn;

@@ -140,6 +140,7 @@ fn run(program: Program, started: oneshot::Sender<io::Result<Child>>) {
     tree::kill_left_behind(&processes);
     drop(processes);
     drop(alive);
+    watch.over();
     // The driver may have given up on the process.
     let _ = exited.send(status);
 }

@@ -61,6 +61,14 @@ pub(super) fn usage(root: Pid, enough: u64) -> Usage {
     Usage { memory, processes: all.len() }
 }
 
+/// Tries something that dead processes are in the way of until it is done or they have had their time.
+pub(super) fn patiently(mut is_done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + KILL_WAIT;
+    while !is_done() && Instant::now() < deadline {
+        thread::sleep(KILL_STEP);
+    }
+}
+
 /// Kills all below a process that goes on itself. False: some are still there.
 pub(super) fn kill_below(root: Pid) -> bool {
     let deadline = Instant::now() + KILL_WAIT;
@@ -155,7 +163,7 @@ fn send(pids: &[Pid], signal: Signal) {
 }
 
 /// All processes below this one, without it.
-fn descendants(root: Pid) -> Vec<Pid> {
+pub(super) fn descendants(root: Pid) -> Vec<Pid> {
     let mut found = children(root);
     let mut next = 0;
     while next < found.len() && found.len() < WALK_MAX {
