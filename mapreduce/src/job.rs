@@ -80,6 +80,19 @@ pub(crate) struct Plan {
     pub(crate) conf: Conf,
 }
 
+impl Plan {
+    /// Bytes of all splits.
+    pub(crate) fn input_bytes(&self) -> u64 {
+        self.splits.iter().map(|split| split.length_bytes).sum()
+    }
+
+    /// How many reduces the input is worth, if nobody says how many there are to be.
+    fn worth_reduces(&self) -> u32 {
+        let worth = (self.splits.len() as u64).max(self.input_bytes() / BYTES_PER_REDUCE);
+        u32::try_from(worth).unwrap_or(u32::MAX).max(1)
+    }
+}
+
 /// Input for which another reduce is worth its process and its file, if nobody says how many there are to be; so is
 /// every map.
 const BYTES_PER_REDUCE: u64 = 64 << 20;
@@ -182,11 +195,8 @@ impl Job {
         Packing::of(conf)?;
         let inputs = &self.settings.inputs;
         let splits = self.program.splits(&SplitContext { files, conf, inputs, parallelism })?;
-        let bytes: u64 = splits.iter().map(|split| split.length_bytes).sum();
-        let worth = (splits.len() as u64).max(bytes / BYTES_PER_REDUCE);
-        let worth = u32::try_from(worth).unwrap_or(u32::MAX).max(1);
-        let reduces = self.reduces(most_reduces.min(worth))?;
-        let mut plan = Plan { splits, reduces, conf: conf.clone() };
+        let mut plan = Plan { splits, reduces: 0, conf: conf.clone() };
+        plan.reduces = self.reduces(most_reduces.min(plan.worth_reduces()))?;
         self.program.plan_partitions(files, &mut plan)?;
         Ok(plan)
     }

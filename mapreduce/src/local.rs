@@ -61,7 +61,9 @@ pub fn run_local(
     check_output(files, output)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let most_reduces = u32::try_from(threads).unwrap_or(1);
-    let Plan { splits, reduces, conf } = job.plan(files, most_reduces, Some(threads))?;
+    let plan = job.plan(files, most_reduces, Some(threads))?;
+    let write_behind = plan.input_bytes() > available_memory() / WRITE_BEHIND_PART;
+    let Plan { splits, reduces, conf } = plan;
     let work = tempfile::Builder::new()
         .prefix("hfs-job-")
         .tempdir()
@@ -72,16 +74,15 @@ pub fn run_local(
         output => Some(Staging::make(files, output, &beside, work.path())?),
     };
     let conf = Arc::new(conf);
-    let input_bytes: u64 = splits.iter().map(|split| split.length_bytes).sum();
-    let write_behind = input_bytes > available_memory() / WRITE_BEHIND_PART;
+    let fan_in = fan_in(&conf)?;
     let output = staging.as_ref().map_or_else(|| files.clone(), |staging| staging.files(files));
     let env = Environment {
         files: output.writing_behind(write_behind),
         write_behind,
         sort_bytes: sort_bytes(&conf)?,
         // As many as reducers merge at once.
-        unmerged_spills: fan_in(&conf)? / splits.len().max(1),
-        fan_in: fan_in(&conf)?,
+        unmerged_spills: fan_in / splits.len().max(1),
+        fan_in,
         pool: kept_bytes(&conf)?.map(Pool::new),
         // It never leaves the process.
         packing: None,

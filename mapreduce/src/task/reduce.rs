@@ -89,12 +89,16 @@ where
     let mut out = WriterEmit::begin(output, TaskKind::Reduce, env, context)?;
     let part = of_keys(|key| grouping.part(key));
     let part = (!G::WHOLE).then_some(&part as GroupPart<'_>);
-    match Skipping::begin(env)? {
+    let skipping = Skipping::begin(env)?;
+    guarded(|| reducer.setup(Emit::<R::OutKey, R::OutValue>::context(&mut out)))
+        .context("the reducer's setup failed")?;
+    match skipping {
         None => reduce_groups(&mut reducer, &mut merger, part, &mut out)?,
         Some(skipping) => {
             reduce_groups_skipping(&mut reducer, &mut merger, part, skipping, &mut out)?;
         }
     }
+    guarded(|| reducer.cleanup(&mut out)).context("the reducer's cleanup failed")?;
     out.close(TaskCounter::ReduceOutputRecords, env)
 }
 
@@ -115,8 +119,6 @@ where
     R: Reducer<K, V>,
     W: RecordWriter<R::OutKey, R::OutValue>,
 {
-    guarded(|| reducer.setup(Emit::<R::OutKey, R::OutValue>::context(out)))
-        .context("the reducer's setup failed")?;
     let mut scratch = Scratch::default();
     let mut seen = 0;
     while merger.peek().is_some() {
@@ -146,7 +148,7 @@ where
         context.look_around()?;
     }
     Emit::<R::OutKey, R::OutValue>::context(out).count(TaskCounter::ReduceInputRecords, seen);
-    guarded(|| reducer.cleanup(out)).context("the reducer's cleanup failed")
+    Ok(())
 }
 
 /// As [`reduce_groups`], in skip mode.
@@ -163,8 +165,6 @@ where
     R: Reducer<K, V>,
     W: RecordWriter<R::OutKey, R::OutValue>,
 {
-    guarded(|| reducer.setup(Emit::<R::OutKey, R::OutValue>::context(out)))
-        .context("the reducer's setup failed")?;
     let mut scratch = Scratch::default();
     while let Some((key, _)) = merger.peek() {
         let mut values = Values::<V>::new::<K>(merger, &scratch, key, part);
@@ -184,7 +184,7 @@ where
         context.count(records_of, records);
         context.look_around()?;
     }
-    guarded(|| reducer.cleanup(out)).context("the reducer's cleanup failed")
+    Ok(())
 }
 
 /// Where the reducer failed.
