@@ -87,7 +87,7 @@ impl Scheduler {
             }
         }
         if room(job, TaskKind::Reduce)
-            && let Some(reduce) = choose_reduce(job, key, &self.workers, slots)
+            && let Some(reduce) = choose_reduce(job, key, &self.workers, slots, &settings)
         {
             let task = TaskId { job: id, kind: TaskKind::Reduce, index: reduce };
             return Answer::Takes(Choice { task, locality: None, speculative: false });
@@ -293,18 +293,29 @@ fn shunned(
     workers: &Workers,
     settings: &Settings,
 ) -> bool {
-    let bad = |key: &WorkerKey| {
-        job.failures_on.get(key).is_some_and(|count| *count >= settings.worker_job_failures)
-    };
     let ask = job.wishes.ask(kind);
-    bad(&key) && workers.with_room(ask).any(|(other, _)| !bad(&other))
+    is_bad(job, key, settings)
+        && workers.with_room(ask).any(|(other, _)| !is_bad(job, other, settings))
 }
 
-/// Whether this task failed on this worker before and another one could take it now.
-pub(super) fn better_elsewhere(job: &Job, task: TaskId, key: WorkerKey, workers: &Workers) -> bool {
+/// Whether a worker is one that this job shuns while others are free.
+fn is_bad(job: &Job, key: WorkerKey, settings: &Settings) -> bool {
+    job.failures_on.get(&key).is_some_and(|count| *count >= settings.worker_job_failures)
+}
+
+/// Whether this task failed on this worker before and another one could, and would, take it now: one that the job
+/// shuns for this worker's sake would leave it waiting for ever.
+pub(super) fn better_elsewhere(
+    job: &Job,
+    task: TaskId,
+    key: WorkerKey,
+    workers: &Workers,
+    settings: &Settings,
+) -> bool {
     let ask = job.wishes.ask(task.kind);
-    let Some(task) = job.task(task) else { return false };
-    task.failed_on(key) && workers.with_room(ask).any(|(other, _)| !task.failed_on(other))
+    let Some(task) = job.task(task).filter(|task| task.failed_on(key)) else { return false };
+    let would = |other| is_bad(job, key, settings) || !is_bad(job, other, settings);
+    workers.with_room(ask).any(|(other, _)| !task.failed_on(other) && would(other))
 }
 
 /// Whether another reduce of this job may start. One that starts while maps wait must not take what they
@@ -330,7 +341,7 @@ fn choose_map(
     let id = job.id;
     let fits = |map: u32| {
         let task = TaskId { job: id, kind: TaskKind::Map, index: map };
-        !better_elsewhere(job, task, key, workers)
+        !better_elsewhere(job, task, key, workers, settings)
     };
     let near = queue.take_on_host(worker.host, fits).map(|map| (map, Locality::Node));
     let mut chosen = near.or_else(|| queue.take_stranded(fits).map(|map| (map, Locality::Any)));
@@ -352,7 +363,13 @@ fn choose_map(
     chosen
 }
 
-fn choose_reduce(job: &mut Job, key: WorkerKey, workers: &Workers, slots: u64) -> Option<u32> {
+fn choose_reduce(
+    job: &mut Job,
+    key: WorkerKey,
+    workers: &Workers,
+    slots: u64,
+    settings: &Settings,
+) -> Option<u32> {
     if !job.reduces_open || job.reduce_queue.is_empty() {
         return None;
     }
@@ -361,7 +378,7 @@ fn choose_reduce(job: &mut Job, key: WorkerKey, workers: &Workers, slots: u64) -
     }
     let place = job.reduce_queue.iter().position(|reduce| {
         let task = TaskId { job: job.id, kind: TaskKind::Reduce, index: *reduce };
-        !better_elsewhere(job, task, key, workers)
+        !better_elsewhere(job, task, key, workers, settings)
     })?;
     job.reduce_queue.remove(place)
 }

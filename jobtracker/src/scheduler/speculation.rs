@@ -82,7 +82,7 @@ impl Scheduler {
             *key != slow.worker
                 && !self.reserved.contains_key(key)
                 && worker.slowness < slow_node
-                && !better_elsewhere(job, slow.task, *key, &self.workers)
+                && !better_elsewhere(job, slow.task, *key, &self.workers, &self.settings)
         };
         let near = |worker: &Worker| match slow.task.kind {
             TaskKind::Map => job.map_queue.lies_on(slow.task.index, worker.host),

@@ -86,6 +86,19 @@ fn a_job_that_fails_everywhere_blacklists_nobody() {
 }
 
 #[test]
+fn a_task_that_failed_on_the_better_worker_does_not_wait_for_one_that_its_job_shuns() {
+    let mut stage = Stage::new();
+    let (good, _) = stage.worker("a", "ha", 1);
+    let map = launches(&stage.submit_as(1, 1, 0, &[]))[0];
+    let (bad, _) = stage.worker("b", "hb", 1);
+    let most = stage.scheduler.settings.worker_job_failures;
+    stage.scheduler.jobs.get_mut(&job_id(1)).unwrap().failures_on.insert(bad, most);
+    assert_eq!(map.0, good);
+    let again = launches(&stage.fails(map));
+    assert_eq!(again.iter().map(|launch| launch.0).collect::<Vec<_>>(), [good]);
+}
+
+#[test]
 fn an_attempt_ended_by_hand_counts_only_when_it_is_failed() {
     let mut stage = Stage::new();
     stage.worker("a", "ha", 1);
