@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hfs_protocol::ids::{JobId, TaskId, TaskKind};
 
-use super::placement::may_reduce;
+use super::placement::{Field, may_reduce};
 use super::{Action, Now, Scheduler, Settings, Timer};
 use crate::job::Job;
 use crate::workers::{Left, Place, WorkerKey, Workers};
@@ -186,9 +186,9 @@ impl Scheduler {
             {
                 continue;
             }
-            let kept = |key: &WorkerKey| self.reserved.get(key).is_some_and(|by| *by != id);
-            let ask = job.wishes.ask(TaskKind::Map);
-            if self.workers.with_room(ask).any(|(key, _)| !kept(&key)) {
+            let (workers, reserved) = (&self.workers, &self.reserved);
+            let field = Field { workers, reserved, settings: &settings };
+            if field.open_to(job, job.wishes.ask(TaskKind::Map)).next().is_some() {
                 job.held_back_since_ms = Some(now.steady_ms);
                 if let Some(at) = watch_held_back(job, now, &settings) {
                     self.set_timer(at, Timer::HeldBack(id));

@@ -1,12 +1,14 @@
 //! Free slots meet waiting tasks.
 
+use std::collections::BTreeMap;
+
 use hfs_protocol::ids::{AttemptId, JobId, TaskId, TaskKind};
 use hfs_protocol::proto::job::AttemptFailure;
 
 use super::offer::watch_held_back;
 use super::{Action, Durability, Now, Scheduler, Settings, Timer, Turn};
 use crate::history::record::{Entry, Launched};
-use crate::job::{Attempt, AttemptEnd, AttemptState, Job, Locality, ReducePhases, Running};
+use crate::job::{Ask, Attempt, AttemptEnd, AttemptState, Job, Locality, ReducePhases, Running};
 use crate::workers::{Room, Worker, WorkerKey, Workers};
 
 /// A task that was taken from its queue for a slot, or one that is raced.
@@ -37,6 +39,10 @@ impl Scheduler {
             self.offer(now, out);
         }
         self.preempt(now, out);
+    }
+
+    pub(super) fn field(&self) -> Field<'_> {
+        Field { workers: &self.workers, reserved: &self.reserved, settings: &self.settings }
     }
 
     /// What this worker's free slot is given. `fresh`: it has just got room.
@@ -70,14 +76,16 @@ impl Scheduler {
         let slots = self.workers.live_slots();
         let Some(job) = self.jobs.get_mut(&id) else { return Answer::Passes };
         let Some(worker) = self.workers.get(key) else { return Answer::Passes };
+        let (workers, reserved) = (&self.workers, &self.reserved);
+        let field = Field { workers, reserved, settings: &settings };
         let mut cramped = false;
         let mut room = |job: &Job, kind: TaskKind| {
             let room = worker.room(job.wishes.ask(kind));
             cramped |= room == Room::Later && job.has_ready(kind);
-            room == Room::Now && !shunned(job, kind, key, &self.workers, &settings)
+            room == Room::Now && !field.shunned(job, kind, key)
         };
         if room(job, TaskKind::Map) {
-            if let Some((map, locality)) = choose_map(job, key, &self.workers, now, &settings) {
+            if let Some((map, locality)) = choose_map(job, key, field, now) {
                 let task = TaskId { job: id, kind: TaskKind::Map, index: map };
                 let locality = Some(locality);
                 return Answer::Takes(Choice { task, locality, speculative: false });
@@ -87,7 +95,7 @@ impl Scheduler {
             }
         }
         if room(job, TaskKind::Reduce)
-            && let Some(reduce) = choose_reduce(job, key, &self.workers, slots, &settings)
+            && let Some(reduce) = choose_reduce(job, key, field, slots)
         {
             let task = TaskId { job: id, kind: TaskKind::Reduce, index: reduce };
             return Answer::Takes(Choice { task, locality: None, speculative: false });
@@ -204,11 +212,10 @@ impl Scheduler {
             if self.workers.live_count() == 0 {
                 continue;
             }
-            let others = |key: &WorkerKey| self.reserved.get(key).is_some_and(|by| *by != id);
             let ask = job.wishes.ask(TaskKind::Map);
             // A slot that is being vacated already is the one to wait for.
             if job.occupied != job.attempts_at_work
-                || self.workers.with_room(ask).any(|(key, _)| !others(&key))
+                || self.field().open_to(job, ask).next().is_some()
             {
                 continue;
             }
@@ -285,37 +292,47 @@ impl Scheduler {
     }
 }
 
-/// Whether too much of this job has failed on this worker and another one could take the work now.
-fn shunned(
-    job: &Job,
-    kind: TaskKind,
-    key: WorkerKey,
-    workers: &Workers,
-    settings: &Settings,
-) -> bool {
-    let ask = job.wishes.ask(kind);
-    is_bad(job, key, settings)
-        && workers.with_room(ask).any(|(other, _)| !is_bad(job, other, settings))
+/// What decides where tasks of a job go.
+#[derive(Clone, Copy)]
+pub(super) struct Field<'a> {
+    pub(super) workers: &'a Workers,
+    /// Workers that are kept for a job.
+    pub(super) reserved: &'a BTreeMap<WorkerKey, JobId>,
+    pub(super) settings: &'a Settings,
 }
 
-/// Whether a worker is one that this job shuns while others are free.
-fn is_bad(job: &Job, key: WorkerKey, settings: &Settings) -> bool {
-    job.failures_on.get(&key).is_some_and(|count| *count >= settings.worker_job_failures)
-}
+impl<'a> Field<'a> {
+    /// The workers that have room for such an attempt of this job now and are not kept for another one.
+    pub(super) fn open_to(
+        self,
+        job: &Job,
+        ask: Ask,
+    ) -> impl Iterator<Item = (WorkerKey, &'a Worker)> {
+        let id = job.id;
+        let open = move |key: WorkerKey| self.reserved.get(&key).is_none_or(|by| *by == id);
+        self.workers.with_room(ask).filter(move |(key, _)| open(*key))
+    }
 
-/// Whether this task failed on this worker before and another one could, and would, take it now: one that the job
-/// shuns for this worker's sake would leave it waiting for ever.
-pub(super) fn better_elsewhere(
-    job: &Job,
-    task: TaskId,
-    key: WorkerKey,
-    workers: &Workers,
-    settings: &Settings,
-) -> bool {
-    let ask = job.wishes.ask(task.kind);
-    let Some(task) = job.task(task).filter(|task| task.failed_on(key)) else { return false };
-    let would = |other| is_bad(job, key, settings) || !is_bad(job, other, settings);
-    workers.with_room(ask).any(|(other, _)| !task.failed_on(other) && would(other))
+    /// Whether a worker is one that this job shuns while others are free.
+    fn is_bad(self, job: &Job, key: WorkerKey) -> bool {
+        let failures = job.failures_on.get(&key);
+        failures.is_some_and(|count| *count >= self.settings.worker_job_failures)
+    }
+
+    /// Whether too much of this job has failed on this worker and another one could take the work now.
+    fn shunned(self, job: &Job, kind: TaskKind, key: WorkerKey) -> bool {
+        let mut others = self.open_to(job, job.wishes.ask(kind));
+        self.is_bad(job, key) && others.any(|(other, _)| !self.is_bad(job, other))
+    }
+
+    /// Whether this task failed on this worker before and another one could, and would, take it now: one that the job
+    /// shuns for this worker's sake would leave it waiting for ever.
+    pub(super) fn better_elsewhere(self, job: &Job, task: TaskId, key: WorkerKey) -> bool {
+        let ask = job.wishes.ask(task.kind);
+        let Some(task) = job.task(task).filter(|task| task.failed_on(key)) else { return false };
+        let would = |other| self.is_bad(job, key) || !self.is_bad(job, other);
+        self.open_to(job, ask).any(|(other, _)| !task.failed_on(other) && would(other))
+    }
 }
 
 /// Whether another reduce of this job may start. One that starts while maps wait must not take what they
@@ -328,20 +345,20 @@ pub(super) fn may_reduce(job: &Job, slots: u64) -> bool {
 fn choose_map(
     job: &mut Job,
     key: WorkerKey,
-    workers: &Workers,
+    field: Field<'_>,
     now: Now,
-    settings: &Settings,
 ) -> Option<(u32, Locality)> {
     if job.map_queue.is_empty() {
         return None;
     }
-    let worker = workers.get(key)?;
+    let worker = field.workers.get(key)?;
+    let settings = field.settings;
     // The queue is taken out so that the tasks can be looked at while it is searched.
     let mut queue = std::mem::take(&mut job.map_queue);
     let id = job.id;
     let fits = |map: u32| {
         let task = TaskId { job: id, kind: TaskKind::Map, index: map };
-        !better_elsewhere(job, task, key, workers, settings)
+        !field.better_elsewhere(job, task, key)
     };
     let near = queue.take_on_host(worker.host, fits).map(|map| (map, Locality::Node));
     let mut chosen = near.or_else(|| queue.take_stranded(fits).map(|map| (map, Locality::Any)));
@@ -363,13 +380,7 @@ fn choose_map(
     chosen
 }
 
-fn choose_reduce(
-    job: &mut Job,
-    key: WorkerKey,
-    workers: &Workers,
-    slots: u64,
-    settings: &Settings,
-) -> Option<u32> {
+fn choose_reduce(job: &mut Job, key: WorkerKey, field: Field<'_>, slots: u64) -> Option<u32> {
     if !job.reduces_open || job.reduce_queue.is_empty() {
         return None;
     }
@@ -378,7 +389,7 @@ fn choose_reduce(
     }
     let place = job.reduce_queue.iter().position(|reduce| {
         let task = TaskId { job: job.id, kind: TaskKind::Reduce, index: *reduce };
-        !better_elsewhere(job, task, key, workers, settings)
+        !field.better_elsewhere(job, task, key)
     })?;
     job.reduce_queue.remove(place)
 }

@@ -11,7 +11,7 @@
 
 use hfs_protocol::ids::{JobId, TaskId, TaskKind};
 
-use super::placement::{Choice, better_elsewhere};
+use super::placement::Choice;
 use super::{Action, Now, Scheduler};
 use crate::job::{Job, Locality, Pace};
 use crate::workers::{Worker, WorkerKey};
@@ -82,7 +82,7 @@ impl Scheduler {
             *key != slow.worker
                 && !self.reserved.contains_key(key)
                 && worker.slowness < slow_node
-                && !better_elsewhere(job, slow.task, *key, &self.workers, &self.settings)
+                && !self.field().better_elsewhere(job, slow.task, *key)
         };
         let near = |worker: &Worker| match slow.task.kind {
             TaskKind::Map => job.map_queue.lies_on(slow.task.index, worker.host),
